@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The one interface: what a family has to say so that the generic driver can probe, dump, check,
+ * repair, restore and picture it.  A family fills one struct dmfmt_format in ops/ and gets one line in
+ * core/registry.c.
+ */
+#ifndef DMFMT_CORE_FORMAT_H
+#define DMFMT_CORE_FORMAT_H
+
+#include "core.h"
+#include "../io/dev.h"
+
+struct dmfmt {
+	const struct dmfmt_format *format;
+	struct dmfmt_ctx *ctx;
+	struct dmfmt_dev *dev;
+	struct dmfmt_dev *origin;	/* NULL: not at hand */
+	uint64_t origin_sectors;	/* DMFMT_NONE: unknown */
+	unsigned flags;			/* DMFMT_OPEN_HEADER_ONLY */
+	void *priv;			/* the family's */
+};
+
+/* what probe() says about one format; @reason is a static or in-struct string */
+struct dmfmt_candidate {
+	int confidence;		/* 0 to 100; 0: not this format */
+	uint32_t version;
+	uint64_t offset;	/* bytes */
+	char reason[200];
+};
+
+struct dmfmt_builder {
+	const struct dmfmt_format *format;
+	struct dmfmt_ctx *ctx;
+	struct dmfmt_dev *dev;	/* NULL: only validate */
+	uint64_t dev_sectors;
+	unsigned flags;
+	void *priv;
+};
+
+struct dmfmt_format {
+	const char *name;		/* "snapshot" */
+	const char *blkid_type;		/* libblkid's name of it */
+	const char *what;		/* "dm-snapshot exception store" */
+	const struct dmfmt_column *columns;
+	size_t nr_columns;
+
+	/* look at the device; 0, or negative if it could not be read */
+	int (*probe)(struct dmfmt_dev *dev, struct dmfmt_candidate *c);
+	/* read the header, bound every number in it; a damaged header is not an error here */
+	int (*open)(struct dmfmt *f);
+	void (*close)(struct dmfmt *f);
+	int (*info)(struct dmfmt *f, dmfmt_field_fn fn, void *arg);
+	/* each record, in disk order */
+	int (*walk)(struct dmfmt *f, const struct dmfmt_visitor *v);
+	int (*find)(struct dmfmt *f, uint64_t sector, bool reverse, dmfmt_field_fn fn, void *arg);
+	int (*occupancy)(struct dmfmt *f, const char *which, uint64_t *cells, size_t nr_cells,
+			 uint64_t *units_total);
+	/* goes on after the first damage */
+	int (*check)(struct dmfmt *f, unsigned flags, struct dmfmt_report *out);
+	/* mend what @o allows of what @found says; sets its findings' `mended` */
+	int (*repair)(struct dmfmt *f, const struct dmfmt_repair_opts *o, struct dmfmt_report *found);
+	int (*restore_begin)(struct dmfmt_builder *b, const struct dmfmt_field *head, size_t nr);
+	int (*restore_raw)(struct dmfmt_builder *b, uint64_t offset, const void *bytes, size_t len);
+	int (*restore_records)(struct dmfmt_builder *b, const uint64_t *values, size_t nr);
+	int (*restore_stale)(struct dmfmt_builder *b, uint64_t area, uint64_t slot,
+			     const uint64_t *values);
+	int (*restore_commit)(struct dmfmt_builder *b, const struct dmfmt_field *tail, size_t nr);
+	void (*restore_free)(struct dmfmt_builder *b);
+	/* all ranges that hold metadata, in disk order, at most 1 MiB at a time: for images.
+	 * @suspect: what lies there does not decode and may be somebody's data */
+	int (*metadata)(struct dmfmt *f,
+			int (*fn)(void *arg, uint64_t off, void *bytes, size_t len, bool suspect),
+			void *arg);
+	/* image obfuscation: replace the origin addresses in @bytes (a range that metadata() gave)
+	 * by map(arg, address), leaving everything else */
+	int (*obfuscate)(struct dmfmt *f, uint64_t off, void *bytes, size_t len,
+			 uint64_t (*map)(void *arg, uint64_t addr), void *arg);
+};
+
+/* registry.c: every format, NULL-terminated */
+extern const struct dmfmt_format *const dmfmt_formats[];
+const struct dmfmt_format *dmfmt_format_by_name(const char *name);
+
+/* ---- findings.c ---------------------------------------------------------------------------- */
+
+enum dmfmt_code {
+#define DMFMT_FINDING(id, number, rule, severity, code, text, kernel) DMFMT_F_##id,
+#include "../findings.h"
+#undef DMFMT_FINDING
+	DMFMT_F_NR
+};
+
+struct dmfmt_report *dmfmt_report_new(struct dmfmt_ctx *ctx, size_t max_each);
+
+/* what differs from finding to finding; unset numbers must be DMFMT_NONE: start from
+ * DMFMT_AT_NOWHERE.  place, found, expected, suggestion are copied. */
+struct dmfmt_at {
+	uint64_t count, record, record2, offset, origin_sector, origin_nr, loss;
+	const char *suggestion;
+};
+#define DMFMT_AT_NOWHERE ((struct dmfmt_at){ 1, DMFMT_NONE, DMFMT_NONE, DMFMT_NONE, DMFMT_NONE, 0, 0, "" })
+
+/* add one finding; beyond max_each of a kind it is counted into a last one ("and N more").
+ * @place, @found, @expected: printf-made by the caller; the message is
+ * "<place>: <found>, <expected>" */
+int dmfmt_report_add(struct dmfmt_report *r, enum dmfmt_code code, const struct dmfmt_at *at,
+		     const char *place, const char *found, const char *expected);
+/* how many records stand under @code so far */
+uint64_t dmfmt_report_count(const struct dmfmt_report *r, enum dmfmt_code code);
+/* mark findings of @code (record DMFMT_NONE: all of them) as mended */
+void dmfmt_report_mended(struct dmfmt_report *r, enum dmfmt_code code, uint64_t record);
+/* change severity where the family knows better than the list (e.g. identical duplicates) */
+void dmfmt_report_last_severity(struct dmfmt_report *r, enum dmfmt_severity s);
+/* rules: a row of the format's list was looked at, or why not (@reason static) */
+void dmfmt_report_rule_add(struct dmfmt_report *r, unsigned number, const char *name, bool checked,
+			   const char *reason);
+void dmfmt_report_stats(struct dmfmt_report *r, uint64_t records, uint64_t areas, unsigned passes);
+enum dmfmt_code dmfmt_report_code(const struct dmfmt_report *r, size_t i);
+
+/* ---- seen.c: exact duplicate finding in bounded memory -------------------------------------- */
+
+/*
+ * dmfmt_seen is a set of 64-bit keys.  Below `limit` keys live in a bitmap whose pages appear as they
+ * are touched; above it, keys are taken in hash-partitioned passes.
+ */
+
+#endif
