@@ -75,6 +75,10 @@ struct dmfmt_format {
 	 * by map(arg, address), leaving everything else */
 	int (*obfuscate)(struct dmfmt *f, uint64_t off, void *bytes, size_t len,
 			 uint64_t (*map)(void *arg, uint64_t addr), void *arg);
+	/* optional, for obfuscation: addresses at which the meaning of an origin address changes (the
+	 * end of the origin if known, where a shift to sectors wraps), ascending, above 0; at most
+	 * @max; an obfuscated address stays between the same two */
+	size_t (*origin_bounds)(struct dmfmt *f, uint64_t *bounds, size_t max);
 };
 
 /* registry.c: every format, NULL-terminated */
@@ -105,6 +109,8 @@ struct dmfmt_at {
  * "<place>: <found>, <expected>" */
 int dmfmt_report_add(struct dmfmt_report *r, enum dmfmt_code code, const struct dmfmt_at *at,
 		     const char *place, const char *found, const char *expected);
+/* how many findings of a kind are kept one by one */
+size_t dmfmt_report_max(const struct dmfmt_report *r);
 /* how many records stand under @code so far */
 uint64_t dmfmt_report_count(const struct dmfmt_report *r, enum dmfmt_code code);
 /* mark findings of @code (record DMFMT_NONE: all of them) as mended */
@@ -116,12 +122,5 @@ void dmfmt_report_rule_add(struct dmfmt_report *r, unsigned number, const char *
 			   const char *reason);
 void dmfmt_report_stats(struct dmfmt_report *r, uint64_t records, uint64_t areas, unsigned passes);
 enum dmfmt_code dmfmt_report_code(const struct dmfmt_report *r, size_t i);
-
-/* ---- seen.c: exact duplicate finding in bounded memory -------------------------------------- */
-
-/*
- * dmfmt_seen is a set of 64-bit keys.  Below `limit` keys live in a bitmap whose pages appear as they
- * are touched; above it, keys are taken in hash-partitioned passes.
- */
 
 #endif

@@ -21,7 +21,9 @@ struct dmfmt_layer;
  *         the dirty pages): dev.c latches the error and fails every later write and flush.
  * @size: in bytes
  * @truncate: set the size; only new regular files have it
- * @close: free the layer and everything below it
+ * @close: free the layer and everything below it (dmfmt_layer_close())
+ * @passes: may be NULL (never); true while reads of the lower layer give what reads of this one
+ *          would, so that the stream may read the file itself
  */
 struct dmfmt_layer_ops {
 	const char *name;
@@ -30,6 +32,7 @@ struct dmfmt_layer_ops {
 	int (*flush)(struct dmfmt_layer *l);
 	int (*truncate)(struct dmfmt_layer *l, uint64_t size);
 	void (*close)(struct dmfmt_layer *l);
+	bool (*passes)(const struct dmfmt_layer *l);
 };
 
 struct dmfmt_layer {
@@ -68,19 +71,41 @@ int dmfmt_dev_flush(struct dmfmt_dev *dev);
 /* write @len zero bytes in bounded pieces */
 int dmfmt_dev_zero(struct dmfmt_dev *dev, uint64_t off, uint64_t len);
 
-/* put @l on top; it takes dev->top as its lower */
+/* put @l on top; it takes dev->top as its lower.  The list of writes (plan.c) stays the top layer, so
+ * that a dry run and a real run list the same: other layers slip in below it. */
 void dmfmt_dev_push(struct dmfmt_dev *dev, struct dmfmt_layer *l);
+/* the layer whose ops are called @name, or NULL */
+struct dmfmt_layer *dmfmt_dev_layer(const struct dmfmt_dev *dev, const char *name);
+/* may reads go to dev->fd at this moment? */
+bool dmfmt_dev_passes(const struct dmfmt_dev *dev);
+/* close and free @l and all below it; NULL is allowed */
+void dmfmt_layer_close(struct dmfmt_layer *l);
 
-/* file.c: bottom of a regular file or block device; @fd is taken over. direct: opened O_DIRECT */
+/* file.c: bottom of a regular file or block device; @fd is taken over. direct: opened O_DIRECT.
+ * Any buffer, offset and length will do: it bounces what is not aligned to @block. */
 int dmfmt_file_layer_new(int fd, bool direct, uint32_t block, struct dmfmt_layer **out);
+/* the file is new: the first flush syncs its directory @dirfd too (taken over) */
+void dmfmt_file_layer_set_dir(struct dmfmt_layer *l, int dirfd);
+/* its fd and whether that is O_DIRECT; -1 if @l is another kind of layer */
+int dmfmt_file_layer_fd(const struct dmfmt_layer *l, bool *direct);
+/* exactly @len bytes at @off from @fd; @need of them must be there (the rest may lie past the end) */
+int dmfmt_fd_read(int fd, uint64_t off, void *buf, size_t len, size_t need);
 /* mem.c: bottom over a caller's buffer */
 int dmfmt_mem_layer_new(void *buf, uint64_t size, struct dmfmt_layer **out);
 /* dev.c: wrap a ready bottom layer into a device (tests use it with fault.c) */
 int dmfmt_dev_from_layer(struct dmfmt_ctx *ctx, struct dmfmt_layer *bottom, uint64_t size,
 			 uint32_t block, const char *path, struct dmfmt_dev **out);
 
+/* plan.c: the layer behind dmfmt_dev_set_dry_run() (dry) and dmfmt_dev_set_trace() */
+int dmfmt_dev_set_plan(struct dmfmt_dev *dev, bool dry,
+		       int (*fn)(void *arg, const struct dmfmt_write *w), void *arg);
+
+/* undo.c: as dmfmt_dev_set_undo(), once the place of the file has been looked at */
+int dmfmt_dev_set_undo_path(struct dmfmt_dev *dev, const char *path, const char *command);
+/* everything is written and flushed: mark the undo file, if there is one, as complete */
+int dmfmt_undo_finish(struct dmfmt_dev *dev);
 /* undo.c, for tests: as dmfmt_dev_set_undo(), with the undo file being any device that can grow
- * (fault.c), so that power cuts between both can be tried */
+ * (fault.c), so that power cuts between both can be tried; @undo and @file stay the caller's */
 int dmfmt_dev_set_undo_dev(struct dmfmt_dev *dev, struct dmfmt_dev *undo, const char *command);
 int dmfmt_undo_open_dev(struct dmfmt_ctx *ctx, struct dmfmt_dev *file, struct dmfmt_undo **out);
 
@@ -90,14 +115,16 @@ int dmfmt_undo_open_dev(struct dmfmt_ctx *ctx, struct dmfmt_dev *file, struct dm
  * @next is asked for the next position as read-ahead goes on: fill *off and *len and return 1, or
  * return 0 at the end.  It must not depend on data that were read (the consumer may stop early at any
  * time; positions past the end of the device are cut off and end the stream).
- * Pieces longer than 1 MiB are handed out in parts of at most 1 MiB.
+ * Pieces longer than 1 MiB are handed out in parts of at most 1 MiB, shorter ones whole.  What is
+ * written to the device meanwhile is seen by every part that is handed out after the write.
  */
 struct dmfmt_stream;
 struct dmfmt_stream_opts {
 	int (*next)(void *arg, uint64_t *off, uint64_t *len);
 	void *arg;
 	unsigned depth;		/* reads in flight; 0: 32 */
-	size_t memory;		/* bytes of buffers at most; 0: 8 MiB */
+	size_t memory;		/* bytes of buffers at most; 0: 8 MiB; at least 1 MiB is taken */
+	const char *engine;	/* for tests: only this one (-EOPNOTSUPP if there is none); NULL: the best */
 };
 int dmfmt_stream_open(struct dmfmt_dev *dev, const struct dmfmt_stream_opts *o,
 		      struct dmfmt_stream **out);

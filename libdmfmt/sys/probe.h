@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What other software would see on a device.  The only user of libblkid is probe.c. */
+#ifndef DMFMT_SYS_PROBE_H
+#define DMFMT_SYS_PROBE_H
+
+#include "../io/dev.h"
+
+/**
+ * struct dmfmt_signature - one signature that libblkid knows
+ * @type: libblkid's name ("ext4", "DM_snapshot_cow", "gpt")
+ * @version: as libblkid prints it, or NULL
+ * @usage: "filesystem", "raid", "crypto", "other" or "partition-table"
+ * @offset: bytes, where its magic stands
+ *
+ * Strings are valid during the callback.
+ */
+struct dmfmt_signature {
+	const char *type, *version, *usage;
+	uint64_t offset;
+};
+
+/**
+ * dmfmt_signatures() - every signature on @dev, in the order in which libblkid finds them
+ * @fn: a return other than 0 ends the search with it
+ *
+ * A device in memory has none: libblkid reads only what has a file descriptor.  Layers above the
+ * bottom (a dry run) are not looked through either: what counts is what lies there now.
+ * Return: 0; -EIO the device could not be read; -ENOMEM; errno of open(2).
+ */
+int dmfmt_signatures(struct dmfmt_dev *dev,
+		     int (*fn)(void *arg, const struct dmfmt_signature *sig), void *arg);
+
+#endif

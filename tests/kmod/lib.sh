@@ -1,0 +1,162 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# For the tests of this folder.  A file of tests boots one guest in its setup_file(): the script in it
+# does all the work and prints what came out, and each test then looks at one part of that:
+#
+#	boot SCRIPT [GUEST OPTION]...	run it, keep what it printed
+#	step NAME			as bats' run: $status and $output (standard output), $stderr
+#	got NAME [KEY]			what the script printed with `say NAME KEY VALUE`
+#
+# Where no guest can be had the tests skip, with guest's own reason; any other trouble is a failure.
+
+KMOD=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+TOP=$(cd "$KMOD/../.." && pwd)
+# shellcheck disable=SC2034 # for the tests
+FIXTURES=$TOP/tests/fixtures
+KERNEL=${KERNEL:-6.1}
+case ${BUILD:-build} in
+/*) BUILD_DIR=${BUILD:-build} ;;
+*) BUILD_DIR=$TOP/${BUILD:-build} ;;
+esac
+DMTOOL=${DMTOOL:-$BUILD_DIR/dmtool}
+export DMTOOL
+status='' output='' stderr=''
+
+# ---- images --------------------------------------------------------------------------------------
+
+# Many images travel on one disk, each as a slice that begins at a multiple of 1 MiB; the guest cuts
+# them out again by dm-linear (scripts/lib.sh).
+pack_begin() {
+	PACK=$BATS_FILE_TMPDIR/pack.img
+	PACK_INDEX=$BATS_FILE_TMPDIR/index
+	PACK_MIB=0
+	rm -f "$PACK"
+	: >"$PACK_INDEX"
+	truncate -s 1M "$PACK"
+}
+
+# pack_add NAME FILE
+pack_add() {
+	local bytes
+	bytes=$(stat -c %s "$2") || return 1
+	echo "$1 $((PACK_MIB << 11)) $((bytes >> 9))" >>"$PACK_INDEX"
+	truncate -s "$((PACK_MIB + (bytes >> 20) + 1))M" "$PACK"
+	dd if="$2" of="$PACK" bs=1M seek="$PACK_MIB" conv=notrunc,sparse status=none
+	PACK_MIB=$((PACK_MIB + (bytes >> 20) + 1))
+}
+
+# unpack NAME FILE: the slice as the guest left it
+unpack() {
+	local start sectors
+	read -r _ start sectors < <(grep "^$1 " "$BATS_FILE_TMPDIR/index")
+	dd if="$BATS_FILE_TMPDIR/pack.img" of="$2" bs=1M iflag=skip_bytes,count_bytes conv=sparse \
+		skip=$((start << 9)) count=$((sectors << 9)) status=none
+}
+
+# put FILE OFFSET HEX...: overwrite bytes, e.g. put cow 4096 0100000000000000
+put() {
+	local file=$1 at=$2
+	shift 2
+	printf '%s' "$*" | tr -d ' ' | xxd -r -p | dd of="$file" bs=1 seek="$at" conv=notrunc status=none
+}
+
+# le32 NUMBER, le64 NUMBER: the hex bytes as they lie on disk; numbers may be 0x...
+le32() { printf '%08x' "$(($1 & 0xffffffff))" | sed 's/\(..\)\(..\)\(..\)\(..\)/\4\3\2\1/'; }
+le64() {
+	local v=$(($1))
+	le32 "$v"
+	le32 $((v >> 32))
+}
+
+# entry FILE BYTES_PER_CHUNK INDEX OLD NEW: exception INDEX of area 0
+entry() { put "$1" $(($2 + 16 * $3)) "$(le64 "$4")$(le64 "$5")"; }
+
+# blank_store FILE CHUNK_SECTORS SECTORS: a sound, empty store, made without dmtool
+blank_store() {
+	truncate -s 0 "$1"
+	truncate -s $(($3 << 9)) "$1"
+	put "$1" 0 "$(le32 0x70416e53)$(le32 1)$(le32 1)$(le32 "$2")"
+}
+
+# ---- the guest -----------------------------------------------------------------------------------
+
+# boot SCRIPT [GUEST OPTION]... [-- ARG...]
+boot() {
+	local script=$1 rc=0 out=$BATS_FILE_TMPDIR/out options=()
+	shift
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		options+=("$1")
+		shift
+	done
+	[ $# -eq 0 ] || shift
+	[ -x "$DMTOOL" ] || {
+		echo "$DMTOOL: no such program; build it first" >&2
+		return 1
+	}
+	"$KMOD/guest" --kernel "$KERNEL" --with "$KMOD/scripts/lib.sh:/guest/lib.sh" "${options[@]}" \
+		"$script" "$@" >"$out" 2>"$out.err" || rc=$?
+	if [ "$rc" -eq 121 ]; then
+		head -n 1 "$out.err" >"$BATS_FILE_TMPDIR/unavailable"
+		return 0
+	fi
+	[ "$rc" -eq 0 ] || {
+		echo "guest: status $rc" >&2
+		cat "$out.err" "$out" >&2
+		return 1
+	}
+}
+
+# in setup(): no guest, no test
+need_guest() {
+	[ ! -e "$BATS_FILE_TMPDIR/unavailable" ] || skip "$(cat "$BATS_FILE_TMPDIR/unavailable")"
+}
+
+# what `say NAME KEY VALUE` printed in the guest
+got() { sed -n "s/^@say $1 $2 //p" "$BATS_FILE_TMPDIR/out" | tail -n 1; }
+
+# what `try NAME COMMAND` did in the guest
+# shellcheck disable=SC2034 # the tests read them
+step() {
+	local out=$BATS_FILE_TMPDIR/out
+	status=$(sed -n "s/^@end $1 //p" "$out")
+	[ -n "$status" ] || {
+		echo "step $1 did not run"
+		return 1
+	}
+	output=$(sed -n "s/^@1 $1 //p" "$out")
+	stderr=$(sed -n "s/^@2 $1 //p" "$out")
+	# shown by bats when the test fails
+	printf 'step %s: status %s\n%s\n%s\n' "$1" "$status" "$output" "$stderr"
+}
+
+# expect TEXT: $output or $stderr contains it
+expect() {
+	case "$output
+$stderr" in
+	*"$1"*) ;;
+	*)
+		echo "expected to read: $1"
+		return 1
+		;;
+	esac
+}
+
+# equal GOT EXPECTED [WHAT]
+equal() {
+	[ "$1" = "$2" ] || {
+		echo "${3:-value}: $1, expected $2"
+		return 1
+	}
+}
+
+# ---- what dmtool says ----------------------------------------------------------------------------
+
+# info FILE PATH: one value of snapshot-info, e.g. info cow status.line
+info() { "$DMTOOL" snapshot-info --json "$1" | jq -r ".$2"; }
+
+# verdict FILE: what the kernel will do with it, in the words of `activate` (scripts/lib.sh)
+verdict() {
+	"$DMTOOL" snapshot-info --json "$1" |
+		jq -r '.activation | if .verdict == "reject" then .errno else .verdict end'
+}

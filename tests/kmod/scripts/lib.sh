@@ -1,0 +1,66 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# For scripts that run in the guest: `. /guest/lib.sh`.  Lines that begin with @ are for the tests
+# (lib.sh, outside), all others for people.
+
+# say NAME KEY VALUE: something a test wants to know
+say() { printf '@say %s\n' "$*"; }
+
+# try NAME COMMAND...: run it; its output and its exit status go to the test as step NAME
+try() {
+	try_name=$1
+	shift
+	"$@" >/tmp/.out 2>/tmp/.err
+	report "$try_name" $? /tmp/.out /tmp/.err
+}
+
+# report NAME STATUS OUT ERR: the same for a command that ran elsewhere
+report() {
+	awk -v head="@1 $1 " '{ print head $0 }' "$3"
+	awk -v head="@2 $1 " '{ print head $0 }' "$4"
+	echo "@end $1 $2"
+}
+
+# must COMMAND...: what the test stands on
+must() {
+	"$@" || {
+		echo "must $*: status $?"
+		exit 99
+	}
+}
+
+# slices NAME...: cut these images out of the packed disk, as /dev/mapper/NAME
+slices() {
+	for slice in "$@"; do
+		slice_line=$(grep "^$slice " /guest/index) || exit 98
+		# shellcheck disable=SC2086 # three words
+		set -- $slice_line
+		must dmsetup create "$1" --table "0 $3 linear ${PACK:-/dev/vda} $2"
+	done
+}
+
+# sectors of a device
+sectors() { blockdev --getsz "$1"; }
+
+# activate NAME TABLE: make the device; say what the kernel thinks of it:
+#	NAME result	ok, or the errno by its name
+#	NAME status	the target's status line without its table range and name
+activate() {
+	if dmsetup create "$1" --table "$2" 2>/tmp/.activate; then
+		say "$1" result ok
+		say "$1" status "$(dmsetup status "$1" | cut -d ' ' -f 4-)"
+		return 0
+	fi
+	say "$1" result "$(errno_name </tmp/.activate)"
+	return 1
+}
+
+errno_name() {
+	sed -n '/failed/{s/.*Invalid argument.*/EINVAL/;s/.*Input\/output error.*/EIO/
+s/.*No such device or address.*/ENXIO/;s/.*Device or resource busy.*/EBUSY/
+s/.*Cannot allocate memory.*/ENOMEM/;s/.*failed: *//;p;q;}'
+}
+
+# content_of DEVICE: sha256 of all of it
+content_of() { sha256sum "$1" | cut -d ' ' -f 1; }

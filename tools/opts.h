@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Options.  Each is described once, in a table of struct opt; the parser, --help, `dmtool --describe`
+ * and with it the completions and the drift test all read that one description.
+ */
+#ifndef DMTOOL_OPTS_H
+#define DMTOOL_OPTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum opt_kind {
+	OPT_FLAG,	/* bool */
+	OPT_COUNT,	/* int, one more each time */
+	OPT_PICK,	/* int, set to `value`; two different ones exclude each other */
+	OPT_CHOICE,	/* int, the position of the argument in `arg` ("a|b|c"), from 1 */
+	OPT_FILE,	/* const char *, a file that is written */
+	OPT_DEVICE,	/* const char *, a device or an image */
+	OPT_WORD,	/* const char *, anything else */
+	OPT_NUMBER,	/* uint64_t, plain */
+	OPT_SECTORS,	/* uint64_t, sectors or with a unit */
+	OPT_BYTES,	/* uint64_t, bytes or with a unit */
+	OPT_RANGE,	/* uint64_t[2], two OPT_SECTORS with a dash between them */
+	OPT_IGNORED,	/* accepted for others' sake */
+	OPT_HELP, OPT_VERSION, OPT_DESCRIBE,
+};
+
+/*
+ * struct opt - one option
+ * @letter: short name or 0; @name: long name or NULL
+ * @at: where in struct opts the value goes
+ * @arg: what the argument is called, NULL if there is none
+ */
+struct opt {
+	char letter;
+	const char *name;
+	enum opt_kind kind;
+	size_t at;
+	int value;
+	const char *arg;
+	const char *help;
+};
+
+/* a named group of options that several commands share */
+struct opt_set {
+	const char *title;
+	const struct opt *opts;		/* up to one with neither letter nor name */
+};
+
+enum out_format { OUT_TEXT, OUT_JSON, OUT_LINES, OUT_RANGES };
+enum repair_mode { MODE_UNSET, MODE_CHECK, MODE_PREEN, MODE_YES };
+enum progress_mode { PROGRESS_AUTO, PROGRESS_BAR, PROGRESS_JSON, PROGRESS_NONE, PROGRESS_FSCK };
+
+/* every value that an option can set; numbers that were not given are DMFMT_NONE */
+struct opts {
+	int format;			/* enum out_format */
+	int verbose;
+	int progress;			/* enum progress_mode + 1, 0 if not given */
+	uint64_t progress_fd;
+	uint64_t memory_bytes;
+	uint64_t max_findings;
+	const char *origin;
+	uint64_t origin_sectors;
+	bool live, strict, data, dry_run, list_writes, force, header_only;
+
+	int mode;			/* enum repair_mode */
+	bool check_clean;		/* fsck's -f */
+	uint64_t accept_loss;
+	bool revalidate, origin_unmodified, rebuild_header, keep_tail, interrupted_create;
+	uint64_t chunk_sectors;
+	const char *output;
+	const char *undo;
+	bool no_undo;
+
+	bool metadata_only;		/* restore */
+	bool reverse;			/* find */
+	uint64_t origin_range[2];	/* ls */
+	const char *svg;		/* map */
+	uint64_t width;
+	bool ascii;
+	bool udev;			/* probe */
+	bool expand, obfuscate, include_suspect;	/* image */
+	const char *image_format;
+	bool list;			/* undo */
+};
+
+struct command;
+struct tool;
+
+/*
+ * Read @argv into t->o and t->arg.  @argv[0] is the command's name.
+ * Return: 0 go on; 1 done (help or version was printed); negative: a usage error, which was printed.
+ */
+int opts_parse(struct tool *t, int argc, char **argv);
+/* what to call option @o in a message: "--json" or "-n" */
+const char *opts_name(char buf[64], const struct opt *o);
+/* its argument as in a synopsis: "=SIZE", " FD", "" */
+const char *opts_arg(char buf[64], const struct opt *o);
+
+#endif
