@@ -50,10 +50,12 @@ TOOL_LDFLAGS := $(if $(STATIC),-static)
 LIB_SRCS := $(sort $(wildcard libdmfmt/format/*.c libdmfmt/io/*.c libdmfmt/core/*.c libdmfmt/ops/*.c libdmfmt/sys/*.c))
 TOOL_SRCS := $(sort $(wildcard tools/*.c))
 TEST_SRCS := $(sort $(wildcard tests/format/*.c tests/io/*.c tests/core/*.c tests/ops/*.c))
+HELPER_SRCS := $(sort $(wildcard tests/lib/*.c))
 FUZZ_SRCS := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 LIB_OBJS := $(LIB_SRCS:%.c=$(BUILD)/%.o)
 TOOL_OBJS := $(TOOL_SRCS:%.c=$(BUILD)/%.o)
 TEST_PROGS := $(TEST_SRCS:%.c=$(BUILD)/%)
+HELPER_PROGS := $(HELPER_SRCS:%.c=$(BUILD)/%)
 FUZZ_PROGS := $(FUZZ_SRCS:%.c=$(BUILD)/%)
 
 LIB_A := $(BUILD)/libdmfmt.a
@@ -127,7 +129,7 @@ $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(LIB_A) $(FUZZ_TOOL_OBJS) $(FLAGS_FILE)
 	$(Q)$(CC) $(BASE_CFLAGS) $(LIB_CFLAGS) $(TOOL_CFLAGS) $(CFLAGS) $(LDFLAGS) $(FUZZ_ENGINE) -MMD -MP -MF $@.d \
 		-o $@ $< $(filter %.o,$^) $(LIB_A) $(TOOL_LIBS) $(LIB_LIBS)
 
-test-programs: $(TEST_PROGS)
+test-programs: $(TEST_PROGS) $(HELPER_PROGS)
 fuzz-programs: $(FUZZ_PROGS)
 
 # what is missing may change what can be built: the rest starts anew
@@ -199,7 +201,7 @@ help:						## this list
 		awk -F'|' '{ n = split($$1, t, " "); printf "  %-16s %s\n", (n > 1 ? "check-*" : $$1), $$2 }'
 	@echo 'variables: PREFIX DESTDIR CC CFLAGS LDFLAGS PKG_CONFIG BUILD V=1 FUZZ_SECONDS BENCH_ARGS'
 
--include $(LIB_OBJS:.o=.d) $(TOOL_OBJS:.o=.d) $(TEST_PROGS:=.d) $(FUZZ_PROGS:=.d)
+-include $(LIB_OBJS:.o=.d) $(TOOL_OBJS:.o=.d) $(TEST_PROGS:=.d) $(HELPER_PROGS:=.d) $(FUZZ_PROGS:=.d)
 FORCE:
 .PHONY: all static test-programs fuzz-programs check check-nodeps lint check-asan check-32 check-valgrind \
 	check-guest fuzz deps demo bench completions install uninstall clean help FORCE

@@ -53,8 +53,7 @@ void dmfmt_seen_hash(struct dmfmt_seen *s, uint64_t lo, unsigned part, unsigned 
 	s->parts = parts;
 }
 
-static size_t bitmap_pairs(struct dmfmt_seen *s, const uint64_t *keys, size_t nr, uint32_t *dups,
-			   uint64_t *above)
+static size_t bitmap_pairs(struct dmfmt_seen *s, const uint64_t *keys, size_t nr, uint32_t *dups)
 {
 	uint64_t *bits = s->mem, lo = s->lo, span = s->span, over = 0;
 	size_t i, n = 0;
@@ -63,7 +62,11 @@ static size_t bitmap_pairs(struct dmfmt_seen *s, const uint64_t *keys, size_t nr
 		uint64_t k = keys[2 * i] - lo, mask, word;
 
 		if (k >= span) {
-			over += keys[2 * i] >= lo;
+			if (keys[2 * i] >= lo) {
+				over++;
+				if (keys[2 * i] > s->max_above)
+					s->max_above = keys[2 * i];
+			}
 			continue;
 		}
 		mask = 1ull << (k & 63);
@@ -72,7 +75,7 @@ static size_t bitmap_pairs(struct dmfmt_seen *s, const uint64_t *keys, size_t nr
 		if (word & mask)
 			dups[n++] = (uint32_t)i;
 	}
-	*above += over;
+	s->above += over;
 	return n;
 }
 
@@ -142,24 +145,22 @@ static size_t hash_pairs(struct dmfmt_seen *s, const uint64_t *keys, size_t nr, 
 	return n;
 }
 
-size_t dmfmt_seen_pairs(struct dmfmt_seen *s, const uint64_t *keys, size_t nr, uint32_t *dups,
-			uint64_t *above)
+size_t dmfmt_seen_pairs(struct dmfmt_seen *s, const uint64_t *keys, size_t nr, uint32_t *dups)
 {
-	return s->parts ? hash_pairs(s, keys, nr, dups) : bitmap_pairs(s, keys, nr, dups, above);
+	return s->parts ? hash_pairs(s, keys, nr, dups) : bitmap_pairs(s, keys, nr, dups);
 }
 
-unsigned dmfmt_seen_plan(const struct dmfmt_seen *s, uint64_t above, uint64_t max_key,
-			 uint64_t memory, bool *hash)
+unsigned dmfmt_seen_plan(const struct dmfmt_seen *s, uint64_t memory, bool *hash)
 {
 	uint64_t by_range, by_hash, span = dmfmt_seen_span(s);
 
 	*hash = false;
-	if (!above)
+	if (!s->above)
 		return 0;
-	by_range = max_key / span;	/* ranges 1, 2, .. */
-	by_hash = above / (memory / 16) + (above % (memory / 16) != 0);
+	by_range = (s->max_above - s->span) / span + 1;	/* ranges behind the first one */
+	by_hash = s->above / (memory / 16) + (s->above % (memory / 16) != 0);
 	/* never fuller than 3/4, whatever share of the memory the table got */
-	while (above / by_hash > s->bytes / sizeof(*s->mem) / 4 * 3)
+	while (s->above / by_hash > s->bytes / sizeof(*s->mem) / 4 * 3)
 		by_hash++;
 	*hash = by_hash < by_range;
 	return (unsigned)(*hash ? by_hash : by_range);

@@ -17,6 +17,7 @@ struct dmfmt_seen {
 	uint64_t lo, span;	/* bitmap: keys lo .. lo + span - 1; hash: keys from lo on */
 	uint64_t slots;		/* hash only */
 	unsigned part, parts;	/* parts 0: bitmap */
+	uint64_t above, max_above;	/* keys behind the first bitmap's range: how many, the largest */
 };
 
 /* memory of @bytes, whose pages appear as they are touched */
@@ -32,14 +33,11 @@ void dmfmt_seen_hash(struct dmfmt_seen *s, uint64_t lo, unsigned part, unsigned 
  * dmfmt_seen_pairs() - put the keys of one column of @nr two-column rows into the set
  * @keys: the column of the first row; the next one is two numbers further on
  * @dups: room for @nr positions; filled with those whose key was there already
- * @above: raised by the number of keys behind a bitmap's range
  * Return: how many were filled.
  */
-size_t dmfmt_seen_pairs(struct dmfmt_seen *s, const uint64_t *keys, size_t nr, uint32_t *dups,
-			uint64_t *above);
+size_t dmfmt_seen_pairs(struct dmfmt_seen *s, const uint64_t *keys, size_t nr, uint32_t *dups);
 
-/* passes needed behind the first one (a bitmap over [0, span)) for @above keys of at most @max_key,
- * and whether they are hash partitions (else ranges) */
-unsigned dmfmt_seen_plan(const struct dmfmt_seen *s, uint64_t above, uint64_t max_key,
-			 uint64_t memory, bool *hash);
+/* passes needed behind the first one (a bitmap from 0 on) for the keys that were above it, and
+ * whether they are hash partitions (else ranges) */
+unsigned dmfmt_seen_plan(const struct dmfmt_seen *s, uint64_t memory, bool *hash);
 #endif

@@ -206,6 +206,24 @@ static uint64_t next_batch(const struct record *prev)
 	return prev->last ? prev->batch + 1 : prev->batch;
 }
 
+/* The last batch was cut: its records are no history of the device, which has nothing of them. */
+static int set_aside(struct dmfmt_undo *u, uint64_t batch)
+{
+	struct record *r;
+	int err = 0;
+
+	u->complete = false;
+	while (!err && u->good.nr) {
+		r = &u->good.all[u->good.nr - 1];
+		if (r->batch != batch)
+			break;
+		err = add_record(u, &u->torn, r);
+		u->bytes -= r->length;
+		u->good.nr--;
+	}
+	return err;
+}
+
 /*
  * Something at @pos is no sound record number @nr.  If its batch was the last one, the power was cut
  * before that was durable, and the device has nothing of it.  A head of a later batch proves otherwise.
@@ -234,8 +252,7 @@ static int look_behind(struct dmfmt_undo *u, uint64_t pos, uint64_t nr, uint64_t
 	dmfmt_log(u->ctx, DMFMT_LOG_INFO,
 		  "%s: offset %llu: the last records were cut, the device has nothing of them",
 		  u->file->path, (unsigned long long)first);
-	u->complete = false;
-	return 0;
+	return set_aside(u, batch);
 }
 
 static int read_records(struct dmfmt_undo *u)
@@ -267,9 +284,7 @@ static int read_records(struct dmfmt_undo *u)
 		pos = data_pos(&r) + r.length;
 		prev = r;
 	}
-	if (!prev.last)		/* cut between two records of a batch */
-		u->complete = false;
-	return 0;
+	return prev.last ? 0 : set_aside(u, prev.batch);	/* cut between two records of a batch */
 }
 
 /* ---- opening -------------------------------------------------------------------------------- */

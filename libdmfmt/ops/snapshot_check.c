@@ -41,8 +41,7 @@ struct chk {
 
 	/* pass 1 */
 	struct dmfmt_seen seen;
-	uint64_t prev_new, max_old, max_new, next_free;
-	uint64_t above;		/* old_chunk that did not fit the bitmap */
+	uint64_t prev_new, max_new, next_free;
 	uint64_t out_of_order, first_out_of_order;
 	uint64_t not_dense, beyond_dense;
 	uint64_t unreadable_parts;
@@ -228,8 +227,6 @@ static int slow_entry(struct chk *c, const struct snap_part *p, size_t i)
 		ret = bad_new(c, p->first + i, old_chunk, new_chunk);
 	if (!ret && old_chunk >= c->fast_end && !covered(c, p->first + i))
 		ret = bad_old(c, p->first + i, old_chunk, !new_ok);
-	if (old_chunk > c->max_old)
-		c->max_old = old_chunk;
 	if (c->origin_chunks != DMFMT_NONE && !c->origin_whole && old_chunk == c->origin_chunks - 1)
 		c->partial_record = p->first + i;
 	return ret;
@@ -295,7 +292,7 @@ static void remember_dup(struct chk *c, uint64_t record, uint64_t key, uint64_t 
 static void seen_rows(struct chk *c, const struct snap_part *p, size_t from, size_t nr)
 {
 	const uint64_t *v = p->v + 2 * from;
-	size_t i, n = dmfmt_seen_pairs(&c->seen, v + c->column, nr, c->positions, &c->above);
+	size_t i, n = dmfmt_seen_pairs(&c->seen, v + c->column, nr, c->positions);
 
 	for (i = 0; i < n; i++) {
 		size_t at = c->positions[i];
@@ -535,10 +532,10 @@ static int report_dups(struct chk *c)
 	return ret;
 }
 
-static int more_passes(struct chk *c, uint64_t max_key)
+static int more_passes(struct chk *c)
 {
 	bool hash;
-	unsigned i, nr = dmfmt_seen_plan(&c->seen, c->above, max_key, c->ctx->memory, &hash);
+	unsigned i, nr = dmfmt_seen_plan(&c->seen, c->ctx->memory, &hash);
 	uint64_t span = dmfmt_seen_span(&c->seen), lo = c->seen.span;
 	unsigned planned = c->passes + nr;
 	int ret = 0;
@@ -563,11 +560,12 @@ static int check_new_duplicates(struct chk *c)
 	c->column = 1;
 	c->nr_dups = 0;
 	c->dups_total = 0;
-	c->above = 0;
+	c->seen.above = c->seen.max_above = 0;
 	dmfmt_seen_bitmap(&c->seen, 0, c->g->chunks);
 	ret = run_pass(c, seen_part, "looking for shared chunks", c->passes + 1);
-	if (!ret && c->above && c->g->chunks > c->seen.span)
-		ret = more_passes(c, c->g->chunks - 1);
+	/* values past the device were reported by pass 1; those that repeat are found all the same */
+	if (!ret && c->seen.above)
+		ret = more_passes(c);
 	if (!ret)
 		ret = report_dups(c);
 	return ret;
@@ -1140,8 +1138,8 @@ static int check_chain(struct chk *c)
 {
 	int ret = run_pass(c, check_part, "checking", 1);
 
-	if (!ret && c->above)
-		ret = more_passes(c, c->max_old);
+	if (!ret && c->seen.above)
+		ret = more_passes(c);
 	if (!ret)
 		ret = report_dups(c);
 	if (!ret)

@@ -48,24 +48,19 @@ static uint64_t count_dups(size_t bytes, uint64_t memory, unsigned *passes, bool
 {
 	struct dmfmt_ctx *ctx = dmfmt_ctx_new();
 	struct dmfmt_seen s;
-	uint64_t above = 0, max = 0, found, span;
+	uint64_t found, span;
 	unsigned i, n;
 
 	EQ(dmfmt_seen_init(ctx, &s, bytes), 0);
 	span = dmfmt_seen_span(&s);
-	for (i = 0; i < NR; i++)
-		if (rows[2 * i] > max)
-			max = rows[2 * i];
-	found = dmfmt_seen_pairs(&s, rows, NR, positions, &above);
-	n = dmfmt_seen_plan(&s, above, max, memory, hash);
+	found = dmfmt_seen_pairs(&s, rows, NR, positions);
+	n = dmfmt_seen_plan(&s, memory, hash);
 	for (i = 0; i < n; i++) {
-		uint64_t none = 0;
-
 		if (*hash)
 			dmfmt_seen_hash(&s, span, i, n);
 		else
 			dmfmt_seen_bitmap(&s, span + i * span, span);
-		found += dmfmt_seen_pairs(&s, rows, NR, positions, &none);
+		found += dmfmt_seen_pairs(&s, rows, NR, positions);
 	}
 	*passes = n + 1;
 	dmfmt_seen_free(&s);
