@@ -68,7 +68,7 @@ PC := $(BUILD)/libdmfmt.pc
 all: $(LIB_A) $(LIB_SO) $(DMTOOL) $(PC)		## build the library and the tool (default)
 
 # objects of other flags are no use: this file changes when the flags do
-FLAGS := $(CC) $(BASE_CFLAGS) $(LIB_CFLAGS) $(TOOL_CFLAGS) $(CFLAGS) $(LDFLAGS) $(LIB_LIBS) $(TOOL_LIBS)
+FLAGS := $(strip $(CC) $(BASE_CFLAGS) $(LIB_CFLAGS) $(TOOL_CFLAGS) $(CFLAGS) $(LDFLAGS) $(LIB_LIBS) $(TOOL_LIBS))
 FLAGS_FILE := $(BUILD)/.flags
 ifneq ($(FLAGS),$(strip $(shell cat $(FLAGS_FILE) 2>/dev/null)))
 $(FLAGS_FILE): FORCE
@@ -77,7 +77,7 @@ $(FLAGS_FILE):
 	@$(PKG_CONFIG) --print-errors --exists $(LIB_PKGS) $(TOOL_PKGS) || \
 		{ echo 'make: libraries are missing: try `make deps`' >&2; exit 1; }
 	@mkdir -p $(@D)
-	@printf '%s\n' '$(strip $(FLAGS))' >$@
+	@printf '%s\n' '$(FLAGS)' >$@
 
 $(BUILD)/libdmfmt/%.o: libdmfmt/%.c $(FLAGS_FILE)
 	$(say) CC $<
@@ -122,12 +122,16 @@ $(BUILD)/tests/%: tests/%.c $(LIB_A) $(FLAGS_FILE)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE_CFLAGS) $(LIB_CFLAGS) $(CFLAGS) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LIB_A) $(LIB_LIBS)
 
-# the object of the JSON reader is the tool's, everything else the library's
-$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(LIB_A) $(FUZZ_TOOL_OBJS) $(FLAGS_FILE)
+# the tool without its main(), for fuzzers of its readers
+$(BUILD)/tools.a: $(filter-out %/dmtool.o,$(TOOL_OBJS))
+	$(say) AR $@
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(LIB_A) $(BUILD)/tools.a $(FLAGS_FILE)
 	$(say) FUZZ $<
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE_CFLAGS) $(LIB_CFLAGS) $(TOOL_CFLAGS) $(CFLAGS) $(LDFLAGS) $(FUZZ_ENGINE) -MMD -MP -MF $@.d \
-		-o $@ $< $(filter %.o,$^) $(LIB_A) $(TOOL_LIBS) $(LIB_LIBS)
+		-o $@ $< $(BUILD)/tools.a $(LIB_A) $(TOOL_LIBS) $(LIB_LIBS)
 
 test-programs: $(TEST_PROGS) $(HELPER_PROGS)
 fuzz-programs: $(FUZZ_PROGS)

@@ -38,7 +38,7 @@ say() {
 
 # run STATUS COMMAND
 run() {
-	printf '%s$ %s%s\n' "$bold" "$2" "$plain"
+	printf '\n%s$ %s%s\n' "$bold" "$2" "$plain"
 	sh -c "$2" </dev/null
 	status=$?
 	if [ $status -ne 0 ]; then
@@ -50,7 +50,7 @@ run() {
 	fi
 }
 
-say 'A store made by Linux 6.1: 600 exceptions, 4 KiB chunks.'
+say 'A store made by Linux 6.1: 720 exceptions in three areas, 4 KiB chunks.'
 run 0 'dmtool probe cow.img'
 run 0 'dmtool snapshot-info cow.img'
 run 0 'dmtool snapshot-check cow.img --origin origin.img'
@@ -59,7 +59,7 @@ say 'A copy with two kinds of damage: an odd valid flag, and an old entry behind
 run 0 'cp cow.img copy.img'
 run 0 "printf '\\007' | dd of=copy.img bs=1 seek=4 conv=notrunc status=none"
 run 0 "printf '\\222\\020\\0\\0\\0\\0\\0\\0\\021\\0\\0\\0\\0\\0\\0\\0' |
-    dd of=copy.img bs=1 seek=2110880 conv=notrunc status=none"
+    dd of=copy.img bs=1 seek=2112800 conv=notrunc status=none"
 run 4 'dmtool snapshot-check copy.img --origin origin.img'
 
 say 'What would a repair write?'

@@ -21,18 +21,23 @@ static const struct {
 	{ STATUS_CANCELLED, "cancelled" },
 };
 
-/* words of @s between column @from and HELP_WIDTH; @column is where the line stands */
-static void wrapped(const char *s, size_t column, size_t from)
+/* words of @s between column @from and HELP_WIDTH; the line stands at @from already */
+static void wrapped(const char *s, size_t from)
 {
+	size_t column = from;
+
 	while (*s) {
 		size_t n = strcspn(s, " ");
 
-		if (column + n > HELP_WIDTH && column > from) {
+		if (column > from && column + 1 + n > HELP_WIDTH) {
 			printf("\n%*s", (int)from, "");
 			column = from;
+		} else if (column > from) {
+			putchar(' ');
+			column++;
 		}
-		printf("%.*s%s", (int)n, s, s[n] ? " " : "");
-		column += n + 1;
+		printf("%.*s", (int)n, s);
+		column += n;
 		s += n + (s[n] == ' ');
 	}
 	putchar('\n');
@@ -55,7 +60,7 @@ static void print_option(const struct opt *o)
 		n = 0;
 	}
 	printf("%*s", HELP_COLUMN - n, "");
-	wrapped(o->help, HELP_COLUMN, HELP_COLUMN);
+	wrapped(o->help, HELP_COLUMN);
 }
 
 static void print_sets(const struct opt_set *const *sets)
@@ -93,12 +98,12 @@ void help_print(struct tool *t, const struct command *cmd)
 	printf("%s%s%s\n\n", cmd->family ? cmd->family->what : "", cmd->family ? ": " : "", cmd->help);
 	for (const struct command_arg *a = cmd->args; a->name; a++) {
 		printf("  %-*s", HELP_COLUMN - 2, a->name);
-		wrapped(a->help, HELP_COLUMN, HELP_COLUMN);
+		wrapped(a->help, HELP_COLUMN);
 	}
 	print_sets(cmd->sets);
 	if (cmd->notes) {
 		putchar('\n');
-		wrapped(cmd->notes, 0, 0);
+		wrapped(cmd->notes, 0);
 	}
 	print_statuses();
 }

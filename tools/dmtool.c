@@ -113,9 +113,13 @@ int tool_begin(struct tool *t, const char *device, const char *format)
 		.command = t->cmd->name, .device = device, .format = format, .live = t->o.live,
 	};
 
-	t->out = out_new(out_kind(t), STDOUT_FILENO, t->o.verbose > 0);
+	int fd;
+
+	/* a copy: closing it shows late errors, and a second document may follow */
+	fd = dup(STDOUT_FILENO);
+	t->out = fd < 0 ? NULL : out_new(out_kind(t), fd, t->o.verbose > 0);
 	if (!t->out) {
-		tool_error(t, "%s", strerror(ENOMEM));
+		output_failed(t, errno);
 		return STATUS_ERROR;
 	}
 	t->out->dry_run = t->o.dry_run;

@@ -120,16 +120,6 @@ static bool set_value(struct dump_in *d, struct dmfmt_field *f, enum json_token 
 	}
 }
 
-/* after '{' or ',': a key and its colon; 1, or 0 after an error */
-static int take_key(struct dump_in *d, enum json_token t)
-{
-	if (t != JSON_STRING) {
-		unexpected(d, t, "a key");
-		return 0;
-	}
-	return 1;
-}
-
 static bool take_colon(struct dump_in *d)
 {
 	enum json_token t = json_next(&d->in);
@@ -151,8 +141,10 @@ static enum json_token take_members(struct dump_in *d, enum json_token t)
 	for (;;) {
 		struct dmfmt_field *f;
 
-		if (!take_key(d, t))
+		if (t != JSON_STRING) {
+			unexpected(d, t, "a key");
 			return JSON_ERROR;
+		}
 		f = new_field(d);
 		if (!f || !take_colon(d))
 			return JSON_ERROR;
@@ -241,7 +233,7 @@ static bool enter_array(struct dump_in *d, const char *key)
 		d->arrays_seen |= 1u << i;
 		d->array = kinds[i];
 		d->state = DUMP_IN_ARRAY;
-		d->separator = false;
+		d->comma = DUMP_FIRST_OR_END;
 		return true;
 	}
 	json_fail(&d->in, "found an array \"%.*s\", expected raw, %s or stale", NAME_SHOWN, key,
@@ -385,10 +377,14 @@ static enum dump_kind read_line(struct dump_in *d)
 	return find_field(d, "stale_area") ? stale_element(d) : record_element(d);
 }
 
+static enum dump_kind read_array(struct dump_in *d);
+
+/* at most as deep as there are arrays, each of which comes once */
 static enum dump_kind behind_array(struct dump_in *d)
 {
 	enum json_token t = json_next(&d->in);
 
+	d->state = DUMP_BEHIND_ARRAY;
 	d->nr = d->text_len = 0;
 	if (t != JSON_COMMA && t != JSON_OBJECT_END)
 		return unexpected(d, t, "',' or '}'");
@@ -399,14 +395,14 @@ static enum dump_kind behind_array(struct dump_in *d)
 		return finish(d);
 	if (d->nr != 1)
 		return fail_at(d, "an array behind the tail's keys", "it in front of them");
-	return enter_array(d, d->field[0].name) ? dump_next(d) : DUMP_ERROR;
+	return enter_array(d, d->field[0].name) ? read_array(d) : DUMP_ERROR;
 }
 
 static enum dump_kind element(struct dump_in *d)
 {
 	if (take_object(d) != JSON_OBJECT_END)
 		return DUMP_ERROR;
-	d->separator = true;
+	d->comma = DUMP_COMMA_OR_END;
 	if (d->array == DUMP_RAW_BYTES)
 		return raw_element(d);
 	return d->array == DUMP_STALE ? stale_element(d) : record_element(d);
@@ -416,20 +412,22 @@ static enum dump_kind read_array(struct dump_in *d)
 {
 	enum json_token t;
 
-	if (!d->separator && d->array == DUMP_RECORDS && fast_records(d) == DUMP_RECORDS)
+	if (d->comma == DUMP_COMMA_OR_END) {
+		t = json_next(&d->in);
+		if (t == JSON_ARRAY_END)
+			return behind_array(d);
+		if (t != JSON_COMMA)
+			return unexpected(d, t, "',' or ']'");
+		d->comma = DUMP_ELEMENT;
+	}
+	if (d->array == DUMP_RECORDS && fast_records(d) == DUMP_RECORDS) {
+		d->comma = DUMP_ELEMENT;	/* the last comma was taken as well */
 		return DUMP_RECORDS;
+	}
 	t = json_next(&d->in);
-	if (d->separator && t == JSON_COMMA) {
-		d->separator = false;
-		return read_array(d);
-	}
-	if (t == JSON_ARRAY_END) {
-		d->state = DUMP_BEHIND_ARRAY;
+	if (t == JSON_ARRAY_END && d->comma == DUMP_FIRST_OR_END)
 		return behind_array(d);
-	}
-	if (t != JSON_OBJECT || d->separator)
-		return unexpected(d, t, d->separator ? "',' or ']'" : "an object or ']'");
-	return element(d);
+	return t == JSON_OBJECT ? element(d) : unexpected(d, t, "an object");
 }
 
 enum dump_kind dump_next(struct dump_in *d)
@@ -441,8 +439,6 @@ enum dump_kind dump_next(struct dump_in *d)
 		return read_line(d);
 	case DUMP_IN_ARRAY:
 		return read_array(d);
-	case DUMP_BEHIND_ARRAY:
-		return behind_array(d);
 	default:
 		return fail_at(d, "the end", "no more to be asked for");
 	}

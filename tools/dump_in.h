@@ -22,6 +22,8 @@ enum dump_kind {
 	DUMP_TAIL,	/* field[nr]; nothing follows */
 };
 
+/* what may come next inside an array */
+enum dump_comma { DUMP_FIRST_OR_END, DUMP_ELEMENT, DUMP_COMMA_OR_END };
 enum dump_state { DUMP_AT_START, DUMP_IN_LINES, DUMP_IN_ARRAY, DUMP_BEHIND_ARRAY, DUMP_DONE };
 
 /*
@@ -41,7 +43,7 @@ struct dump_in {
 	enum dump_state state;
 	enum dump_kind array;
 	unsigned arrays_seen;
-	bool separator;		/* inside the array: a comma or its end comes next */
+	enum dump_comma comma;
 
 	struct dmfmt_field field[DUMP_FIELDS];
 	char text[DUMP_TEXT];

@@ -88,13 +88,10 @@ static bool fill(struct json_in *in)
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		json_fail(in, "%s", strerror(errno));
-	if (n <= 0) {
-		in->eof = true;
-		return false;
-	}
-	in->len += n;
+	in->eof = n <= 0;
+	in->len += in->eof ? 0 : n;
 	memset(in->buf + in->len, 0, SLACK);
-	return true;
+	return !in->eof;
 }
 
 /* the next byte without taking it, -1 at the end */

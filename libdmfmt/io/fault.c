@@ -2,8 +2,9 @@
 /*
  * A world of devices in memory that fail on cue, and whose every write and flush is remembered.
  *
- * Reads see the volatile content of a device; the log gives what was durable at any moment.  A write is cut into logical blocks; a block version is the content of the whole block
- * after the write.  Behind a cut, each block holds the version of the last flush or any later one.
+ * Reads see the volatile content of a device; the log gives what was durable at any moment.  A write
+ * is cut into logical blocks; a block version is the content of the whole block after the write.
+ * Behind a cut, each block holds the version of the last flush or any later one.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -81,8 +82,10 @@ void dmfmt_world_cue(struct dmfmt_world *w, enum dmfmt_fault what, uint64_t nr)
 {
 	struct cue *new = realloc(w->cues, (w->nr_cues + 1) * sizeof(*new));
 
-	if (!new)
-		abort();	/* a test without its cue would pass for nothing */
+	if (!new) {
+		w->cut = true;	/* a test without its cue would pass for nothing */
+		return;
+	}
 	w->cues = new;
 	w->cues[w->nr_cues++] = (struct cue){ what, nr };
 }

@@ -78,8 +78,10 @@ static void snap_close(struct dmfmt *f)
 {
 	struct snap *s = f->priv;
 
-	if (s)
-		free(s->drop);
+	if (s) {
+		free(s->lossy.v);
+		free(s->twins.v);
+	}
 	free(s);
 	f->priv = NULL;
 }

@@ -20,15 +20,20 @@ enum snap_state {
 	SNAP_SOUND,
 };
 
+/* record numbers in no order; beyond SNAP_ROUND they are left for the next round */
+struct snap_records {
+	uint64_t *v;
+	size_t nr, room;
+};
+#define SNAP_ROUND (1u << 16)
+
 struct snap {
 	struct snap_header hdr;
 	enum snap_state state;
 	struct snap_geometry g;	/* set if the chunk size is sound */
 	bool has_geometry;
-	/* what check leaves for repair: record numbers to drop, in no order */
-	uint64_t *drop;
-	size_t nr_drop, room_drop;
-	uint64_t torn_live;	/* rule 20: number of the terminator's slot in its area */
+	/* what check leaves for repair: records that have to go, with loss and without */
+	struct snap_records lossy, twins;
 };
 
 static inline bool snap_readable(const struct snap *s)

@@ -112,28 +112,24 @@ static struct dmfmt_at at_offset(uint64_t offset, const char *suggestion)
 }
 
 /* remember for repair that this record has to go; false if it was there already */
-static bool drop(struct chk *c, uint64_t record)
+static bool remember(struct snap_records *r, uint64_t record)
 {
-	struct snap *s = c->s;
 	size_t i;
 
 	/* only the short list of duplicates can meet a record twice; the newest are the likely ones */
-	for (i = s->nr_drop; i-- > 0 && s->nr_drop - i < 4096;)
-		if (s->drop[i] == record)
+	for (i = r->nr; i-- > 0 && r->nr - i < 4096;)
+		if (r->v[i] == record)
 			return false;
-	if (s->nr_drop == s->room_drop) {
-		size_t room = s->room_drop ? 2 * s->room_drop : 64;
-		uint64_t *more;
+	if (r->nr == r->room) {
+		size_t room = r->room ? 2 * r->room : 64;
+		uint64_t *more = room > SNAP_ROUND ? NULL : reallocarray(r->v, room, sizeof(*more));
 
-		if (room > 1 << 16)
-			return true;	/* mended in rounds */
-		more = reallocarray(s->drop, room, sizeof(*more));
 		if (!more)
-			return true;
-		s->drop = more;
-		s->room_drop = room;
+			return true;	/* mended in rounds */
+		r->v = more;
+		r->room = room;
 	}
-	s->drop[s->nr_drop++] = record;
+	r->v[r->nr++] = record;
 	return true;
 }
 
@@ -177,7 +173,7 @@ static int bad_new(struct chk *c, uint64_t record, uint64_t old_chunk, uint64_t 
 			     new_chunk ? "an area's metadata chunk" : "the header");
 	}
 	at.loss = 1;
-	drop(c, record);
+	remember(&c->s->lossy, record);
 	return dmfmt_report_add(c->r, code, &at, place.s, found.s, expected.s);
 }
 
@@ -205,7 +201,7 @@ static int bad_old(struct chk *c, uint64_t record, uint64_t old_chunk, bool coun
 		at.suggestion = "";
 	} else if (!counted) {
 		at.loss = 1;
-		drop(c, record);
+		remember(&c->s->lossy, record);
 	}
 	return dmfmt_report_add(c->r, code, &at, place.s, found.s, expected.s);
 }
@@ -465,7 +461,7 @@ static int add_dup(struct chk *c, enum dmfmt_code code, const struct dup *d, uin
 	at.record2 = victim == d->later ? d->first : d->later;
 	at.suggestion = fatal ? "dmtool snapshot-repair -y --accept-loss=N, where N is the number that check prints" :
 		       "dmtool snapshot-repair -a";
-	if (goes && drop(c, victim) && fatal)
+	if (goes && remember(fatal ? &c->s->lossy : &c->s->twins, victim) && fatal)
 		at.loss = 1;
 	return dmfmt_report_add(c->r, code, &at, place_of(c, victim).s, found,
 				text("%s only once", c->column ? "new_chunk" : "old_chunk").s);
@@ -1169,7 +1165,7 @@ int snap_check(struct dmfmt *f, unsigned flags, struct dmfmt_report *r)
 	};
 	int ret = snap_read_header(f);
 
-	s->nr_drop = 0;
+	s->lossy.nr = s->twins.nr = 0;
 	if (!ret)
 		ret = report_unreadable_header(&c);
 	if (ret) {

@@ -143,31 +143,6 @@ static int remove_records(struct fix *x, const uint64_t *v, size_t nr, uint64_t 
 	return ret ? ret : clear_records(x, keep, n);
 }
 
-/* which of the records to drop may go: all if a loss was accepted, else those with a twin */
-static size_t pick_drops(struct fix *x)
-{
-	struct snap *s = x->s;
-	size_t i, j, n = 0;
-
-	if (x->lossy)
-		return sort_unique(s->drop, s->nr_drop);
-	for (i = 0; i < dmfmt_report_nr(x->r); i++) {
-		enum dmfmt_code code = dmfmt_report_code(x->r, i);
-		const struct dmfmt_finding *d = dmfmt_report_get(x->r, i);
-
-		if (code != DMFMT_F_SNAP_EXACT_DUPLICATE && code != DMFMT_F_SNAP_OLD_DUPLICATE_SAME)
-			continue;
-		for (j = n; j < s->nr_drop; j++) {
-			if (s->drop[j] != d->record)
-				continue;
-			s->drop[j] = s->drop[n];
-			s->drop[n++] = d->record;
-			break;
-		}
-	}
-	return sort_unique(s->drop, n);
-}
-
 static const enum dmfmt_code dropped[] = {
 	DMFMT_F_SNAP_NEW_RANGE, DMFMT_F_SNAP_NEW_METADATA, DMFMT_F_SNAP_NEW_TOP_BYTE,
 	DMFMT_F_SNAP_NEW_WRAPS, DMFMT_F_SNAP_OLD_RANGE, DMFMT_F_SNAP_OLD_WRAPS,
@@ -188,21 +163,34 @@ static void drops_mended(struct fix *x)
 	}
 }
 
+/* those with a twin may always go, the others if their loss was accepted */
 static int fix_entries(struct fix *x)
 {
-	uint64_t n;
-	size_t nr = pick_drops(x);
-	int ret = 0;
+	const struct snap_records *same = &x->s->twins, *lossy = &x->s->lossy;
+	size_t nr = same->nr + (x->lossy ? lossy->nr : 0);
+	uint64_t n, *v;
+	int ret;
 
-	if (nr)
-		ret = count_records(x, &n);
-	if (ret || !nr)
+	if (!nr)
+		return 0;
+	ret = count_records(x, &n);
+	if (ret)
 		return ret;
-	if (x->s->drop[nr - 1] >= n)
-		return dmfmt_fail(x->ctx, -EUCLEAN,
-				  "%s: record %" PRIu64 " is to be removed, but there are %" PRIu64,
-				  x->dev->path, x->s->drop[nr - 1], n);
-	ret = remove_records(x, x->s->drop, nr, n);
+	v = malloc(nr * sizeof(*v));
+	if (!v)
+		return dmfmt_fail(x->ctx, -ENOMEM, "out of memory");
+	if (same->nr)
+		memcpy(v, same->v, same->nr * sizeof(*v));
+	if (x->lossy && lossy->nr)
+		memcpy(v + same->nr, lossy->v, lossy->nr * sizeof(*v));
+	nr = sort_unique(v, nr);
+	if (v[nr - 1] >= n)
+		ret = dmfmt_fail(x->ctx, -EUCLEAN,
+				 "%s: record %" PRIu64 " is to be removed, but there are %" PRIu64,
+				 x->dev->path, v[nr - 1], n);
+	else
+		ret = remove_records(x, v, nr, n);
+	free(v);
 	if (!ret)
 		drops_mended(x);
 	return ret;
@@ -240,7 +228,7 @@ static int fix_areas(struct fix *x)
 			for (i = 0; i < DMFMT_F_NR; i++)
 				if (i != DMFMT_F_SNAP_INVALID && i != DMFMT_F_SNAP_EDGE)
 					mended(x, (enum dmfmt_code)i);
-			x->s->nr_drop = 0;
+			x->s->lossy.nr = x->s->twins.nr = 0;
 		}
 		return ret;
 	}
@@ -282,54 +270,78 @@ static int zero_slots(struct fix *x, uint64_t area, uint64_t slot)
 	return ret ? ret : dmfmt_dev_flush(x->dev);
 }
 
-static int read_slot(struct fix *x, uint64_t area, uint64_t slot, struct snap_exception_disk *e)
-{
-	return dmfmt_dev_read(x->dev, snap_area_offset(x->g, area) + slot * SNAP_ENTRY, e, sizeof(*e));
-}
+#define KEEP_MAX (1u << 20)	/* slots of one area that are looked at for a torn one */
 
-static int write_slot(struct fix *x, uint64_t area, uint64_t slot, const struct snap_exception_disk *e)
+/* the slots from @slot on; entries that would be damage once they are live make this impossible */
+static int read_tail(struct fix *x, uint64_t area, uint64_t slot, struct snap_exception_disk **out,
+		     size_t *nr)
 {
-	return write_flush(x, snap_area_offset(x->g, area) + slot * SNAP_ENTRY, e, sizeof(*e));
-}
-
-/* entries behind a gap become live: the last one moves into the first free slot, and so on.  An entry
- * that would be damage where it is live now makes this impossible. */
-static int keep_tail(struct fix *x, uint64_t area, uint64_t slot)
-{
-	struct snap_exception_disk e, none = { 0 };
-	uint64_t i, last = x->g->entries;
+	struct snap_exception_disk *e;
+	size_t i;
 	int ret;
 
-	for (i = slot; i < x->g->entries; i++) {
-		ret = read_slot(x, area, i, &e);
-		if (ret)
-			return ret;
-		if (e.new_chunk != 0 && (!dmfmt_snap_new_chunk_ok(x->g, dmfmt_snap_new(&e)) ||
-					 dmfmt_snap_old_chunk_wraps(x->g, dmfmt_snap_old(&e))))
-			return dmfmt_fail(x->ctx, -EUCLEAN,
-					  "%s: slot %" PRIu64 " of area %" PRIu64
-					  ": cannot be kept: old_chunk %" PRIu64 ", new_chunk %" PRIu64,
-					  x->dev->path, i, area, dmfmt_snap_old(&e),
-					  dmfmt_snap_new(&e));
-	}
-	while (slot + 1 < last) {
-		ret = read_slot(x, area, slot, &e);
-		if (ret)
-			return ret;
-		if (e.new_chunk != 0) {
-			slot++;
+	*nr = (size_t)(x->g->entries - slot);
+	if (*nr > KEEP_MAX)
+		return dmfmt_fail(x->ctx, -EUCLEAN,
+				  "%s: area %" PRIu64 ": %zu slots behind the gap, expected at most %u",
+				  x->dev->path, area, *nr, KEEP_MAX);
+	e = malloc(*nr * SNAP_ENTRY);
+	if (!e)
+		return dmfmt_fail(x->ctx, -ENOMEM, "out of memory");
+	ret = dmfmt_dev_read(x->dev, snap_area_offset(x->g, area) + slot * SNAP_ENTRY, e,
+			     *nr * SNAP_ENTRY);
+	for (i = 0; !ret && i < *nr; i++)
+		if (e[i].new_chunk != 0 && (!dmfmt_snap_new_chunk_ok(x->g, dmfmt_snap_new(&e[i])) ||
+					    dmfmt_snap_old_chunk_wraps(x->g, dmfmt_snap_old(&e[i]))))
+			ret = dmfmt_fail(x->ctx, -EUCLEAN,
+					 "%s: slot %" PRIu64 " of area %" PRIu64
+					 ": cannot be kept: old_chunk %" PRIu64 ", new_chunk %" PRIu64,
+					 x->dev->path, slot + i, area, dmfmt_snap_old(&e[i]),
+					 dmfmt_snap_new(&e[i]));
+	if (ret)
+		free(e);
+	else
+		*out = e;
+	return ret;
+}
+
+/*
+ * Entries behind a gap of whole sectors become live: the last ones are copied into the gap, its last
+ * sector first and its first sector last.  Until that one is durable the store still ends there and
+ * looks torn as before; then all are live at once, the copied ones twice: exact duplicates, cleared
+ * from the end.
+ */
+static int keep_tail(struct fix *x, uint64_t area, uint64_t slot)
+{
+	const size_t per = DMFMT_SNAP_ENTRIES_PER_SECTOR;
+	uint64_t first = area * x->g->entries + slot;
+	struct snap_exception_disk *e = NULL;
+	size_t i, nr, live = 0, from, to;
+	int ret = read_tail(x, area, slot, &e, &nr);
+
+	if (ret)
+		return ret;
+	for (i = 0; i < nr; i++)
+		live += e[i].new_chunk != 0;
+	for (i = 0, from = to = nr; i < live; i++) {
+		if (e[i].new_chunk != 0)
 			continue;
-		}
-		ret = read_slot(x, area, last - 1, &e);
-		if (!ret && e.new_chunk != 0)
-			ret = write_slot(x, area, slot, &e);
-		if (!ret && e.new_chunk != 0)
-			ret = write_slot(x, area, last - 1, &none);
-		if (ret)
-			return ret;
-		last--;
+		while (e[from - 1].new_chunk == 0)
+			from--;
+		e[i] = e[--from];
 	}
-	return 0;
+	for (i = (live + per - 1) / per; !ret && i-- > 0;) {
+		size_t len = live - i * per < per ? live - i * per : per;
+
+		ret = write_flush(x, snap_record_offset(x->g, first + i * per), &e[i * per],
+				  len * SNAP_ENTRY);
+	}
+	while (to > live && e[to - 1].new_chunk == 0)
+		to--;
+	if (!ret)
+		ret = clear_records(x, first + live, first + to);
+	free(e);
+	return ret;
 }
 
 static int fix_tail(struct fix *x)
@@ -583,14 +595,14 @@ static int fix_entries_all(struct fix *x)
 	struct dmfmt_report *first = x->r;
 	int ret = fix_entries(x);
 
-	while (!ret && x->lossy && x->s->nr_drop >= 1u << 16) {
+	while (!ret && ((x->lossy && x->s->lossy.nr >= SNAP_ROUND) || x->s->twins.nr >= SNAP_ROUND)) {
 		struct dmfmt_report *r = dmfmt_report_new(x->ctx, 1);
 
 		if (!r)
 			return -ENOMEM;
 		ret = snap_check(x->f, 0, r);
 		x->r = r;
-		if (!ret && x->s->nr_drop)
+		if (!ret)
 			ret = fix_entries(x);
 		x->r = first;
 		dmfmt_report_free(r);

@@ -75,14 +75,23 @@ static int check_swap(void *arg, const char *path)
 	return is_ours(s, path) ? found(s, "swap", "") : 0;
 }
 
+/* libdevmapper knows the target as well; without it (a static dmtool) sysfs knows the name. */
+static int ask_live(const struct search *s, const char *holder, char *buf, size_t len)
+{
+#ifdef HAVE_DEVMAPPER
+	dev_t dev;
+
+	if (s->r == &dmfmt_roots_live && !dmfmt_sysfs_dev(s->r, &dev, "block/%s/dev", holder))
+		return dmfmt_live_dm_words(dev, buf, len);
+#endif
+	return -ENOENT;
+}
+
 static int name_dm(struct search *s, const char *holder)
 {
 	char name[256];
-	dev_t dev;
 
-	if (s->r == &dmfmt_roots_live && dmfmt_live_dm_words &&
-	    !dmfmt_sysfs_dev(s->r, &dev, "block/%s/dev", holder) &&
-	    !dmfmt_live_dm_words(dev, name, sizeof(name)))
+	if (!ask_live(s, holder, name, sizeof(name)))
 		return found(s, "dm device ", name);
 	if (dmfmt_sysfs_attr(s->r, name, sizeof(name), "block/%s/dm/name", holder) > 0)
 		return found(s, "dm device ", name);

@@ -12,7 +12,7 @@
 #include "../lib/tap.h"
 
 #define CHUNK 4096u
-#define STORE_CHUNKS 600u
+#define STORE_CHUNKS 500u
 #define STORE_BYTES (STORE_CHUNKS * CHUNK)
 #define ENTRIES 300u
 #define ORIGIN_CHUNKS 5000u
