@@ -64,11 +64,12 @@ int tool_usage(struct tool *t, const char *fmt, ...)
 	return STATUS_USAGE;
 }
 
-static void drop_out(struct tool *t, const char *why)
+int tool_abort(struct tool *t, int status, const char *why)
 {
 	if (t->out)
 		out_abort(t->out, why);
 	t->out = NULL;
+	return status;
 }
 
 static void output_failed(struct tool *t, int err)
@@ -86,7 +87,7 @@ int tool_fail(struct tool *t, int err)
 		snprintf(why, sizeof(why), "%s: %s", t->arg[0] ? t->arg[0] : t->name, strerror(-err));
 	if (err == -ECANCELED)
 		snprintf(why, sizeof(why), "stopped");
-	drop_out(t, why);
+	tool_abort(t, 0, why);
 	if (out_err && err == -out_err) {
 		output_failed(t, out_err);
 		return STATUS_ERROR;
@@ -163,7 +164,7 @@ static int with_context(struct tool *t)
 	if (t->o.memory_bytes != DMFMT_NONE)
 		dmfmt_ctx_set_memory(t->ctx, t->o.memory_bytes);
 	dmfmt_ctx_set_log(t->ctx, on_log, t);
-	progress_init(&t->o, rows && isatty(STDOUT_FILENO));
+	progress_init(&t->o, t->arg[0], rows && isatty(STDOUT_FILENO));
 	dmfmt_ctx_set_progress(t->ctx, progress_callback, NULL);
 	status = t->cmd->run(t);
 	progress_clear();

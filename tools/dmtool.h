@@ -94,6 +94,8 @@ int tool_fail(struct tool *t, int err);
 int tool_begin(struct tool *t, const char *device, const char *format);
 /* close it; returns @status, or-ed with STATUS_ERROR if standard output failed */
 int tool_end(struct tool *t, int status);
+/* close it after a failure that was reported already; returns @status */
+int tool_abort(struct tool *t, int status, const char *why);
 
 /* describe.c */
 void help_print(struct tool *t, const struct command *cmd);

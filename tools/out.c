@@ -141,14 +141,14 @@ static void out_findings(struct out *o, const struct dmfmt_report *r)
 	out_list_end(o);
 }
 
-void out_report(struct out *o, const struct dmfmt_report *r, const char *record_word)
+void out_report(struct out *o, const struct dmfmt_report *r, const char *record_word, bool complete)
 {
 	struct dmfmt_summary s = { .size = sizeof(s) };
 
 	dmfmt_report_summary(r, &s);
 	out_findings(o, r);
 	o->ops->rules(o, r);
-	o->ops->summary(o, &s, record_word);
+	o->ops->summary(o, &s, record_word, complete);
 }
 
 static int finish(struct out *o)

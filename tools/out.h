@@ -40,7 +40,8 @@ struct out_ops {
 	void (*list_end)(struct out *o);
 	void (*finding)(struct out *o, const struct dmfmt_finding *f);
 	void (*rules)(struct out *o, const struct dmfmt_report *r);
-	void (*summary)(struct out *o, const struct dmfmt_summary *s, const char *record_word);
+	void (*summary)(struct out *o, const struct dmfmt_summary *s, const char *record_word,
+			bool complete);
 	void (*rows_begin)(struct out *o, const char *key, const char *const *names, size_t nr);
 	int (*rows)(struct out *o, uint64_t first, const uint64_t *values, size_t nr);
 	void (*rows_end)(struct out *o);
@@ -80,9 +81,9 @@ int out_rows_begin(struct out *o, const char *key, const char *const *names, siz
 int out_rows(struct out *o, uint64_t first, const uint64_t *values, size_t nr);
 void out_rows_end(struct out *o);
 
-/* findings, most severe first, then rules and the summary */
-void out_report(struct out *o, const struct dmfmt_report *r, const char *record_word);
-/* printed only as text */
+/* findings, most severe first, then rules and the summary; !@complete: the check was stopped */
+void out_report(struct out *o, const struct dmfmt_report *r, const char *record_word, bool complete);
+/* printed only as text; an empty line separates */
 void out_text(struct out *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* 0, or the first error of standard output; the printer is gone afterwards */

@@ -293,11 +293,13 @@ static void json_rules(struct out *o, const struct dmfmt_report *r)
 	rules_list(o, "not_checked", r, false);
 }
 
-static void json_summary(struct out *o, const struct dmfmt_summary *s, const char *record_word)
+static void json_summary(struct out *o, const struct dmfmt_summary *s, const char *record_word,
+			 bool complete)
 {
 	static const char group[] = "summary";
 
-	out_bool(o, group, "clean", !(s->fatal | s->repairable));
+	out_bool(o, group, "clean", complete && !(s->fatal | s->repairable));
+	out_bool(o, group, "complete", complete);
 	out_num(o, group, "fatal", s->fatal, DMFMT_UNIT_NONE);
 	out_num(o, group, "repairable", s->repairable, DMFMT_UNIT_NONE);
 	out_num(o, group, "warnings", s->warnings, DMFMT_UNIT_NONE);

@@ -18,14 +18,16 @@ struct held {
 /*
  * struct text_out - the text printer
  * @held: fields of the present group, kept back so that their values can be aligned
- * @blank: something was printed since the last empty line
+ * @printed: something was printed since the last empty line
+ * @gap: an empty line is due before the next one
+ * @keep: rows or items were printed that help even if the rest fails
  */
 struct text_out {
 	struct out o;
 	char *group;
 	struct held held[HELD_MAX];
 	size_t nr_held;
-	bool blank;
+	bool printed, gap, keep;
 
 	enum list_style style;
 	const char *title;
@@ -37,17 +39,25 @@ static struct text_out *text(struct out *o)
 	return (struct text_out *)o;
 }
 
-static void line(struct text_out *t, const char *indent, const char *s)
-{
-	sink_printf(&t->o.sink, "%s%s\n", indent, s);
-	t->blank = true;
-}
-
+/* an empty line before whatever comes next, so that none ends the output */
 static void empty_line(struct text_out *t)
 {
-	if (t->blank)
+	t->gap = t->printed;
+}
+
+/* before each line */
+static void start_line(struct text_out *t)
+{
+	if (t->gap)
 		sink_puts(&t->o.sink, "\n");
-	t->blank = false;
+	t->gap = false;
+	t->printed = true;
+}
+
+static void line(struct text_out *t, const char *s)
+{
+	start_line(t);
+	sink_printf(&t->o.sink, "%s\n", s);
 }
 
 /* ---- fields ---- */
@@ -60,11 +70,11 @@ static void flush_held(struct text_out *t)
 	for (size_t i = 0; i < t->nr_held; i++)
 		width = (int)strlen(t->held[i].name) > width ? (int)strlen(t->held[i].name) : width;
 	for (size_t i = 0; i < t->nr_held; i++) {
+		start_line(t);
 		sink_printf(&t->o.sink, "%s%-*s  %s\n", indent, width, t->held[i].name,
 			    t->held[i].value);
 		free(t->held[i].name);
 		free(t->held[i].value);
-		t->blank = true;
 	}
 	t->nr_held = 0;
 }
@@ -85,7 +95,7 @@ static void set_group(struct text_out *t, const char *group)
 	t->group = group ? strdup(group) : NULL;
 	empty_line(t);
 	if (group)
-		line(t, "", human_clean(clean, sizeof(clean), group));
+		line(t, human_clean(clean, sizeof(clean), group));
 }
 
 static void hold(struct text_out *t, const char *name, const char *value)
@@ -157,12 +167,12 @@ static void table_line(struct text_out *t, const struct dmfmt_field *f, size_t n
 {
 	char value[VALUE_LEN];
 
+	start_line(t);
 	for (size_t i = 0; i < nr; i++) {
 		human_field(value, sizeof(value), &f[i]);
 		cell(t, heading ? f[i].name : value, &f[i], i + 1 == nr);
 	}
 	sink_puts(&t->o.sink, "\n");
-	t->blank = true;
 }
 
 static void start_list(struct text_out *t, const struct dmfmt_field *f, size_t nr)
@@ -172,7 +182,7 @@ static void start_list(struct text_out *t, const struct dmfmt_field *f, size_t n
 	t->list_started = true;
 	if (t->title) {
 		empty_line(t);
-		line(t, "", t->title);
+		line(t, t->title);
 	}
 	if (t->style == LIST_TABLE)
 		table_line(t, f, nr, true);
@@ -183,6 +193,7 @@ static void text_item(struct out *o, const struct dmfmt_field *f, size_t nr)
 	struct text_out *t = text(o);
 	char value[VALUE_LEN];
 
+	t->keep = true;
 	start_list(t, f, nr);
 	if (t->style == LIST_TABLE) {
 		table_line(t, f, nr, false);
@@ -267,12 +278,12 @@ static void text_finding(struct out *o, const struct dmfmt_finding *f)
 	if (!t->list_started)
 		empty_line(t);
 	t->list_started = true;
+	start_line(t);
 	severity_word(t, f);
 	sink_puts(&o->sink, human_clean(message, sizeof(message), f->message));
 	if (f->count > 1)
 		sink_printf(&o->sink, " (%" PRIu64 " times)", f->count);
 	sink_printf(&o->sink, " [%s]\n", f->code);
-	t->blank = true;
 	if (o->verbose)
 		where(t, f);
 	else if (f->loss && !f->mended)
@@ -294,10 +305,10 @@ static void text_rules(struct out *o, const struct dmfmt_report *r)
 		not_checked += !rule->checked;
 		if (!o->verbose)
 			continue;
+		start_line(t);
 		sink_printf(&o->sink, "rule %3u  %-11s  %s%s%s\n", rule->number,
 			    rule->checked ? "checked" : "not checked", rule->name,
 			    *rule->reason ? ": " : "", rule->reason);
-		t->blank = true;
 	}
 	if (o->verbose)
 		empty_line(t);
@@ -306,12 +317,13 @@ static void text_rules(struct out *o, const struct dmfmt_report *r)
 			 nr - not_checked, not_checked);
 }
 
-static void text_summary(struct out *o, const struct dmfmt_summary *s, const char *record_word)
+static void text_summary(struct out *o, const struct dmfmt_summary *s, const char *record_word,
+			 bool complete)
 {
-	bool clean = !(s->fatal | s->repairable);
+	const char *verdict = s->fatal | s->repairable ? "damaged" : complete ? "clean" : "not complete";
 
 	out_text(o, "summary: %s: %" PRIu64 " fatal, %" PRIu64 " repairable, %" PRIu64 " warnings, %"
-		 PRIu64 " notes, %" PRIu64 " %s", clean ? "clean" : "damaged", s->fatal,
+		 PRIu64 " notes, %" PRIu64 " %s", verdict, s->fatal,
 		 s->repairable, s->warnings, s->notes, s->mended,
 		 o->dry_run ? "would be mended" : "mended");
 	out_text(o, "read: %" PRIu64 " %s in %" PRIu64 " areas, %u %s", s->records, record_word, s->areas,
@@ -330,12 +342,13 @@ static void text_rows_begin(struct out *o, const char *key, const char *const *n
 	set_group(t, NULL);
 	flush_held(t);
 	empty_line(t);
+	start_line(t);
 	sink_printf(&o->sink, "%s\n%12s", key, "record");
 	for (size_t i = 0; i < nr; i++)
 		sink_printf(&o->sink, "%12s", names[i]);
 	sink_puts(&o->sink, "\n");
-	t->blank = true;
 	rows_init(&o->rows, ROWS_TEXT, names, nr);
+	t->keep = true;
 }
 
 static int text_rows(struct out *o, uint64_t first, const uint64_t *values, size_t nr)
@@ -356,7 +369,10 @@ static void text_text(struct out *o, const char *s)
 
 	set_group(text(o), NULL);
 	flush_held(text(o));
-	line(text(o), "", human_clean(clean, sizeof(clean), s));
+	if (*s)
+		line(text(o), human_clean(clean, sizeof(clean), s));
+	else
+		empty_line(text(o));
 }
 
 static void text_end(struct out *o)
@@ -364,10 +380,11 @@ static void text_end(struct out *o)
 	flush_held(text(o));
 }
 
-/* what was found so far may help; the reason goes to standard error */
+/* half a list may help, half a heading does not; the reason goes to standard error */
 static void text_abort(struct out *o, const char *why)
 {
-	flush_held(text(o));
+	if (text(o)->keep || !sink_discard(&o->sink))
+		flush_held(text(o));
 }
 
 static void text_free(struct out *o)

@@ -24,6 +24,7 @@ static volatile sig_atomic_t stop, wanted_line;
 static struct {
 	enum progress_mode mode;
 	int fd;			/* of PROGRESS_FSCK */
+	const char *device;
 	uint64_t start_ns, last_ns, pass_ns;
 	unsigned pass;
 	bool shown;
@@ -60,7 +61,7 @@ static void catch_signals(void)
 	sigaction(SIGPIPE, &ignored, NULL);
 }
 
-void progress_init(const struct opts *o, bool rows_to_terminal)
+void progress_init(const struct opts *o, const char *device, bool rows_to_terminal)
 {
 	bool terminal = isatty(STDERR_FILENO) && !rows_to_terminal;
 
@@ -71,6 +72,7 @@ void progress_init(const struct opts *o, bool rows_to_terminal)
 	}
 	if (progress.mode == PROGRESS_AUTO)
 		progress.mode = terminal ? PROGRESS_BAR : PROGRESS_NONE;
+	progress.device = device;
 	progress.start_ns = progress.pass_ns = now_ns();
 	catch_signals();
 }
@@ -158,7 +160,8 @@ static void show_json(const struct dmfmt_progress *p, uint64_t now)
 
 static void show_fsck(const struct dmfmt_progress *p)
 {
-	dprintf(progress.fd, "%u %" PRIu64 " %" PRIu64 " dmtool\n", p->pass, p->done, p->total);
+	dprintf(progress.fd, "%u %" PRIu64 " %" PRIu64 " %s\n", p->pass, p->done, p->total,
+		progress.device);
 }
 
 static void show_line(const struct dmfmt_progress *p, uint64_t now)

@@ -8,9 +8,10 @@
 
 /*
  * Catch SIGINT and SIGTERM (a flag; the second one kills) and SIGUSR1 (one line), and choose how to
- * show progress.  @rows_to_terminal: the result itself scrolls by, so no bar.
+ * show progress.  @device: its name in fsck's format; @rows_to_terminal: the result itself scrolls by,
+ * so no bar.
  */
-void progress_init(const struct opts *o, bool rows_to_terminal);
+void progress_init(const struct opts *o, const char *device, bool rows_to_terminal);
 /* the library's callback: non-zero once a stop was asked for */
 int progress_callback(void *arg, const struct dmfmt_progress *p);
 /* for work that the tool does itself; likewise */

@@ -114,8 +114,9 @@ static int refuse_swapped(struct tool *t, const char *path, const char *origin)
 {
 	if (is_own_path(t, path) != 0 || is_own_path(t, origin) != 1)
 		return 0;
-	tool_error(t, "%s: arguments are swapped: found a %s in %s, expected the store first: %s %s %s",
-		   path, t->cmd->family->what, origin, t->cmd->name, origin, path);
+	tool_error(t, "%s: arguments are swapped: found a %s in %s, expected the store first: %s%s%s %s %s",
+		   path, t->cmd->family->what, origin, t->name, t->as_fsck ? "" : " ",
+		   t->as_fsck ? "" : t->cmd->name, origin, path);
 	return STATUS_USAGE;
 }
 

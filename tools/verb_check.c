@@ -44,7 +44,7 @@ static int check(struct tool *t, struct store *s)
 		return tool_fail(t, err ? err : -ENOMEM);
 	if (err == -ECANCELED)
 		out_bool(t->out, NULL, "cancelled", true);
-	out_report(t->out, r, t->cmd->family->records);
+	out_report(t->out, r, t->cmd->family->records, err != -ECANCELED);
 	status = report_status(t, r);
 	dmfmt_report_free(r);
 	if (err == -ECANCELED)

@@ -31,7 +31,7 @@ static int finish(struct tool *t, struct newfile *nf, int err)
 		return tool_fail(t, err);
 	out_str(t->out, NULL, "output", nf->final);
 	status = newfile_commit(t, nf);
-	return tool_end(t, status);
+	return status ? tool_abort(t, status, "the file could not be made") : tool_end(t, 0);
 }
 
 /* ---- saving ---- */
@@ -66,7 +66,7 @@ static int save_to(struct tool *t, struct dmfmt *f, struct newfile *nf)
 
 	if (fd < 0) {
 		tool_error(t, "%s: %s", nf->temp, strerror(-fd));
-		return STATUS_ERROR;
+		return tool_abort(t, STATUS_ERROR, strerror(-fd));
 	}
 	err = dmfmt_image_save(f, fd, image_flags(&t->o), out_field, t->out);
 	if (!err && fsync(fd))

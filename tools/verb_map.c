@@ -140,9 +140,11 @@ static int draw(struct map *m, struct dmfmt *f)
 		return tool_fail(m->t, err);
 	if (m->t->o.svg)
 		status = write_svg(m);
+	if (status)
+		return tool_abort(m->t, status, "the picture could not be written");
 	if (!m->t->o.svg || m->t->o.format != OUT_TEXT)
 		err = print(m);
-	return err ? tool_fail(m->t, err) : tool_end(m->t, status);
+	return err ? tool_fail(m->t, err) : tool_end(m->t, 0);
 }
 
 int verb_map(struct tool *t)

@@ -144,7 +144,7 @@ static int print_result(struct repair *r, const struct dmfmt_report *report, int
 		out_str(t->out, NULL, "refused", dmfmt_ctx_error(t->ctx));
 	if (err == -ECANCELED)
 		out_bool(t->out, NULL, "cancelled", true);
-	out_report(t->out, report, t->cmd->family->records);
+	out_report(t->out, report, t->cmd->family->records, err != -ECANCELED);
 	if (t->o.dry_run || t->o.list_writes)
 		write_list_print(t, &r->writes);
 	if (r->copy.made)
@@ -183,9 +183,7 @@ static int mend(struct repair *r)
 	items_end(&evidence, false);
 	if (r->nowhere && r->writes.nr) {
 		dmfmt_report_free(report);
-		out_abort(t->out, "no place for an undo file");
-		t->out = NULL;
-		return undo_no_place(t);
+		return tool_abort(t, undo_no_place(t), "no place for an undo file");
 	}
 	if (!report || (err && err != -EUCLEAN && err != -ECANCELED)) {
 		dmfmt_report_free(report);
@@ -247,7 +245,8 @@ static int ask_and_run(struct tool *t)
 	status = run(t, &nr_writes);
 	if (!nr_writes || status & ~STATUS_LEFT)
 		return status;
-	fprintf(stderr, "%s: %s: do the %zu writes above? [y/N] ", t->name, t->arg[0], nr_writes);
+	fprintf(stderr, "%s: %s: do the %zu write%s above? [y/N] ", t->name, t->arg[0], nr_writes,
+		nr_writes == 1 ? "" : "s");
 	fflush(stderr);
 	if (!fgets(answer, sizeof(answer), stdin) || progress_stopped()) {
 		fputc('\n', stderr);

@@ -95,9 +95,7 @@ static int dump_failed(struct restore *r)
 	char why[300];
 
 	snprintf(why, sizeof(why), "%s", r->in->in.error);
-	if (r->t->out)
-		out_abort(r->t->out, why);
-	r->t->out = NULL;
+	tool_abort(r->t, 0, why);
 	if (r->in->in.stopped) {
 		tool_error(r->t, "stopped");
 		return STATUS_CANCELLED;
@@ -114,9 +112,7 @@ static int value_failed(struct restore *r, int err)
 	if (err == -ECANCELED)
 		return tool_fail(r->t, err);
 	snprintf(why, sizeof(why), "%s", dmfmt_ctx_error(r->t->ctx));
-	if (r->t->out)
-		out_abort(r->t->out, why);
-	r->t->out = NULL;
+	tool_abort(r->t, 0, why);
 	tool_error(r->t, "%s: before byte %llu: %s", dump_name(r),
 		   (unsigned long long)json_offset(&r->in->in), *why ? why : strerror(-err));
 	return STATUS_ERROR;

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 #include "dev.h"
 
@@ -198,6 +199,8 @@ static void file_close(struct dmfmt_layer *l)
 
 	if (f->dirfd >= 0)
 		close(f->dirfd);
+	/* at once, even if the kernel still has a hand on the file (io_uring's workers) */
+	flock(f->fd, LOCK_UN);
 	close(f->fd);
 	free(f->bounce);
 	free(f);

@@ -10,7 +10,6 @@
 struct uring {
 	struct dmfmt_engine e;
 	struct io_uring ring;
-	bool fixed;		/* the descriptor is registered as number 0 */
 	bool broken;		/* the kernel does not answer any more */
 };
 
@@ -37,7 +36,6 @@ static int uring_open(int fd, unsigned depth, struct dmfmt_engine **out)
 		free(u);
 		return -EOPNOTSUPP;
 	}
-	u->fixed = !io_uring_register_files(&u->ring, &fd, 1);
 	*out = &u->e;
 	return 0;
 }
@@ -101,10 +99,9 @@ static void uring_submit(struct dmfmt_engine *e, struct dmfmt_read *r)
 		dmfmt_read_finish(e->fd, r);
 		return;
 	}
-	io_uring_prep_read(sqe, u->fixed ? 0 : e->fd, r->buf + r->done, r->want - r->done,
-			   r->from + r->done);
-	if (u->fixed)
-		sqe->flags |= IOSQE_FIXED_FILE;
+	/* not a registered descriptor: the kernel would hold the file, with its lock, for a while after
+	 * the ring is gone */
+	io_uring_prep_read(sqe, e->fd, r->buf + r->done, r->want - r->done, r->from + r->done);
 	io_uring_sqe_set_data(sqe, r);
 	r->flight = true;
 	e->in_flight++;

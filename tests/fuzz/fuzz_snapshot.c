@@ -169,10 +169,9 @@ static int on_run(void *arg, const struct dmfmt_run *run)
 	return 0;
 }
 
-static void look(struct dmfmt_ctx *ctx, struct dmfmt *f, const struct packed *d)
+static void look(struct dmfmt *f, const struct packed *d)
 {
 	uint64_t cells[7], units, sector;
-	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
 	dmfmt_info(f, on_field, NULL);
 	dmfmt_runs(f, on_run, NULL);
@@ -184,6 +183,12 @@ static void look(struct dmfmt_ctx *ctx, struct dmfmt *f, const struct packed *d)
 	dmfmt_find(f, UINT64_MAX, true, on_field, NULL);
 	dmfmt_occupancy(f, "origin", cells, 7, &units);
 	dmfmt_occupancy(f, "store", cells, 7, &units);
+}
+
+static void image(struct dmfmt *f)
+{
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
 	dmfmt_image_save(f, null, 0, on_field, NULL);
 	dmfmt_image_save(f, null, DMFMT_IMAGE_OBFUSCATE, on_field, NULL);
 	close(null);
@@ -256,7 +261,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *in, size_t len)
 	MUST(dmfmt_probe(ctx, dev, on_field, NULL) >= 0);
 	f = open_store(ctx, dev, &d);
 	if (f) {
-		look(ctx, f, &d);
+		look(f, &d);
+		if (d.image)
+			image(f);
 		walk(ctx, f, &d);
 		if (!dmfmt_check(f, d.data && d.bytes <= DATA_MAX ? DMFMT_CHECK_DATA : 0, 10, &r))
 			read_report(r, &s);

@@ -6,7 +6,7 @@
  *   u16  sectors of the device, less one
  *   u16  sectors of the origin, in 64s; 0: not known
  *   u8   DMFMT_REPAIR_* flags
- *   u8   bit 0: also read data, bit 1: opened for its header only
+ *   u8   bit 0: also read data, bit 1: opened for its header only, bit 2: also save an image
  *   then as often as there is input: u16 sector, 512 bytes of it
  */
 #ifndef FUZZ_PACKED_H
@@ -25,7 +25,7 @@ struct packed {
 	size_t bytes;
 	uint64_t origin_sectors;	/* 0: not known */
 	unsigned repair_flags;
-	int data, header_only;
+	int data, header_only, image;
 };
 
 static inline uint16_t packed_u16(const uint8_t *p)
@@ -52,6 +52,7 @@ static inline int packed_open(struct packed *d, const uint8_t *in, size_t len)
 	d->repair_flags = in[4];
 	d->data = in[5] & 1;
 	d->header_only = in[5] >> 1 & 1;
+	d->image = in[5] >> 2 & 1;
 	d->device = packed_room(d->bytes);
 	if (!d->device)
 		return -1;

@@ -58,15 +58,29 @@ unpack() {
 put() {
 	local file=$1 at=$2
 	shift 2
-	printf '%s' "$*" | tr -d ' ' | xxd -r -p | dd of="$file" bs=1 seek="$at" conv=notrunc status=none
+	local hex=${*// /}
+	# shellcheck disable=SC2001,SC2059 # the format is made of \x..
+	printf "$(sed 's/../\\x&/g' <<<"$hex")" | dd of="$file" bs=64K oflag=seek_bytes seek="$at" \
+		conv=notrunc status=none
 }
 
 # le32 NUMBER, le64 NUMBER: the hex bytes as they lie on disk; numbers may be 0x...
-le32() { printf '%08x' "$(($1 & 0xffffffff))" | sed 's/\(..\)\(..\)\(..\)\(..\)/\4\3\2\1/'; }
-le64() {
+le32() {
 	local v=$(($1))
-	le32 "$v"
-	le32 $((v >> 32))
+	printf '%02x%02x%02x%02x' $((v & 255)) $((v >> 8 & 255)) $((v >> 16 & 255)) $((v >> 24 & 255))
+}
+le64() {
+	le32 "$1"
+	le32 $(($1 >> 32))
+}
+
+# entries: as hex, exceptions from lines OLD NEW
+entries() {
+	local old new
+	while read -r old new; do
+		le64 "$old"
+		le64 "$new"
+	done
 }
 
 # entry FILE BYTES_PER_CHUNK INDEX OLD NEW: exception INDEX of area 0

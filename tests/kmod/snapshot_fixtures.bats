@@ -59,8 +59,8 @@ restored() {
 	dmtool snapshot-restore "$d/dump" --output "$d/restored" --metadata-only --no-undo
 	! cmp "$d/restored" "$d/cow" || touch "$d/$name.same"
 	pack_add "$name.origin" "$d/$name.origin"
-	pack_add "$name.restored" "$d/restored"
-	list "$name" "$name" "$name.restored"
+	pack_add "$name.cow" "$d/restored"
+	list "$name" "$name" "$name.cow"
 	rm "$d/cow" "$d/restored" "$d/dump"
 }
 
@@ -103,13 +103,13 @@ repaired() {
 	xz -dc "$FIXTURES/snapshot/$name/cow.img.xz" >"$file"
 	damage "$kind" "$file" "$NR" "$NEXT_FREE"
 	if [ "$kind" = tail ]; then
-		pack_add "$kind.damaged" "$file"
-		list "$kind.damaged" "$name" "$kind.damaged" "$WRITE" "$WATCH"
+		pack_add "$kind.damaged.cow" "$file"
+		list "$kind.damaged" "$name" "$kind.damaged.cow" "$WRITE" "$WATCH"
 	fi
 	dmtool snapshot-repair "${REPAIR[@]}" --no-undo "$file"
 	dmtool snapshot-check "$file"
-	pack_add "$kind.repaired" "$file"
-	list "$kind.repaired" "$name" "$kind.repaired" "$WRITE" "$WATCH"
+	pack_add "$kind.repaired.cow" "$file"
+	list "$kind.repaired" "$name" "$kind.repaired.cow" "$WRITE" "$WATCH"
 }
 
 # the store that ran full, on the word of somebody who knows that the origin did not change
@@ -118,8 +118,8 @@ revalidated() {
 	xz -dc "$FIXTURES/snapshot/$name/cow.img.xz" >"$d/revalidated"
 	dmtool snapshot-repair -y --revalidate --origin-unmodified --no-undo "$d/revalidated"
 	info "$d/revalidated" status.line >"$d/revalidated.line"
-	pack_add revalidated "$d/revalidated"
-	list revalidated $name revalidated
+	pack_add revalidated.cow "$d/revalidated"
+	list revalidated $name revalidated.cow
 	# what it must show: the origin with every exception's chunk laid over it
 	cp "$d/$name.origin" "$d/model"
 	"$DMTOOL" snapshot-dump --json-lines "$d/revalidated" |
@@ -138,7 +138,7 @@ choose_chunks() {
 	NR=$(info "$file" exceptions.nr_exceptions)
 	NEXT_FREE=$(info "$file" exceptions.next_free)
 	taken=$("$DMTOOL" snapshot-dump --json-lines "$file" | jq 'select(has("old_chunk")).old_chunk')
-	read -r WRITE WATCH < <(seq 0 2047 | grep -vxF "$taken" | head -n 2 | tr '\n' ' ')
+	read -r -d '' WRITE WATCH < <(seq 0 2047 | grep -vxF "$taken" | head -n 2) || [ -n "$WATCH" ]
 }
 
 setup_file() {

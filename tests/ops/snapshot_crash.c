@@ -341,7 +341,8 @@ static bool loads(struct dmfmt_dev *dev)
 {
 	uint32_t h[4];
 
-	return !dmfmt_dev_read(dev, 0, h, sizeof(h)) && h[0] == 0x70416e53 && h[1];
+	return !dmfmt_dev_read(dev, 0, h, sizeof(h)) && h[0] == 0x70416e53 &&
+	       h[1] && h[2] == 1 && h[3] == 8;
 }
 
 static int make_state(void *arg, uint64_t nr_writes, void **bufs, const uint64_t *sizes,

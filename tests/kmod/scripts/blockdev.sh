@@ -27,7 +27,7 @@ refused() {
 
 holders() {
 	must mkfs.ext4 -q -F /dev/vdc
-	must mount -o ro /dev/vdc /mnt
+	must mount -t ext4 -o ro /dev/vdc /mnt
 	refused mounted /dev/vdc
 	umount /mnt
 
@@ -38,7 +38,7 @@ holders() {
 
 	printf 'o\nn\np\n1\n\n\nw\n' | fdisk /dev/vdc >/dev/null 2>&1
 	must mkfs.ext4 -q -F /dev/vdc1
-	must mount -o ro /dev/vdc1 /mnt
+	must mount -t ext4 -o ro /dev/vdc1 /mnt
 	refused partition /dev/vdc
 	umount /mnt
 	dd if=/dev/zero of=/dev/vdc bs=1M count=1 conv=notrunc 2>/dev/null
@@ -149,7 +149,7 @@ signature() {
 	dmsetup remove forced
 	try signature-undo dmtool undo /tmp/ext4.undo
 	say signature undone "$([ "$(content_of /dev/vdc)" = "$before" ] && echo same || echo changed)"
-	must mount /dev/vdc /mnt
+	must mount -t ext4 /dev/vdc /mnt
 
 	# a file system that lies on the device is no place to keep what the device held
 	try stacked-create dmtool snapshot-create /dev/vdc --chunk-size 8 --force --undo /mnt/undo
