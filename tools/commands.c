@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * All commands on one page, and every option once.  A new family adds a struct family and rows; a new
- * option adds a line to a set.
+ * All commands on one page, and every option once.  A new family adds a struct family and rows; a
+ * new option adds a line to a set.
  */
 #include <string.h>
 
@@ -12,7 +12,8 @@
 static const struct opt general_opts[] = {
 	{ 'h', "help", OPT_HELP, .help = "show this help" },
 	{ 'V', "version", OPT_VERSION, .help = "show the version" },
-	{ 'v', "verbose", OPT_COUNT, AT(verbose), .help = "say more; twice: also what goes on inside" },
+	{ 'v', "verbose", OPT_COUNT, AT(verbose),
+	  .help = "say more; twice: also what goes on inside" },
 	{ 0, "progress", OPT_CHOICE, AT(progress), .arg = "auto|bar|json|none",
 	  .help = "how to show progress on standard error; auto: a bar if it is a terminal" },
 	{ 0 }
@@ -48,7 +49,8 @@ static const struct opt memory_opts[] = {
 static const struct opt_set memory = { "Limits", memory_opts };
 
 static const struct opt origin_opts[] = {
-	{ 0, "origin", OPT_DEVICE, AT(origin), .arg = "DEV", .help = "the device that the store belongs to" },
+	{ 0, "origin", OPT_DEVICE, AT(origin), .arg = "DEV",
+	  .help = "the device that the store belongs to" },
 	{ 0, "origin-size", OPT_SECTORS, AT(origin_sectors), .arg = "SIZE",
 	  .help = "its size in sectors (or with one of s B K M G T) where it is not at hand" },
 	{ 0 }
@@ -57,7 +59,8 @@ static const struct opt_set origin = { "Origin", origin_opts };
 
 static const struct opt judge_opts[] = {
 	{ 0, "data", OPT_FLAG, AT(data), .help = "also read the data that the records point to" },
-	{ 0, "strict", OPT_FLAG, AT(strict), .help = "let warnings count as damage: exit status 4" },
+	{ 0, "strict", OPT_FLAG, AT(strict),
+	  .help = "let warnings count as damage: exit status 4" },
 	{ 0, "max-findings", OPT_NUMBER, AT(max_findings), .arg = "N",
 	  .help = "show at most N findings of one kind; default 100" },
 	{ 0 }
@@ -78,11 +81,13 @@ static const struct opt_set writing = { "Writing", write_opts };
 
 static const struct opt repair_opts[] = {
 	{ 'n', NULL, OPT_PICK, AT(mode), MODE_CHECK, .help = "only check" },
-	{ 'a', NULL, OPT_PICK, AT(mode), MODE_PREEN, .help = "mend what loses nothing, ask nothing" },
+	{ 'a', NULL, OPT_PICK, AT(mode), MODE_PREEN,
+	  .help = "mend what loses nothing, ask nothing" },
 	{ 'p', NULL, OPT_PICK, AT(mode), MODE_PREEN, .help = "the same as -a" },
 	{ 'y', NULL, OPT_PICK, AT(mode), MODE_YES,
 	  .help = "mend also what needs a yes; never gives up a record" },
-	{ 'f', NULL, OPT_FLAG, AT(check_clean), .help = "check even if it looks clean (it always does)" },
+	{ 'f', NULL, OPT_FLAG, AT(check_clean),
+	  .help = "check even if it looks clean (it always does)" },
 	{ 'C', NULL, OPT_NUMBER, AT(progress_fd), .arg = "FD",
 	  .help = "write progress to descriptor FD as fsck(8) reads it; 0: a bar" },
 	{ 0, "accept-loss", OPT_NUMBER, AT(accept_loss), .arg = "N",
@@ -98,7 +103,8 @@ static const struct opt repair_opts[] = {
 	{ 0, "keep-tail", OPT_FLAG, AT(keep_tail),
 	  .help = "of a torn area, take the records behind the gap for live" },
 	{ 0, "interrupted-create", OPT_FLAG, AT(interrupted_create),
-	  .help = "take an implausible first area for the rest of an interrupted create, and empty it" },
+	  .help = "take an implausible first area for the rest of an interrupted create, "
+		  "and empty it" },
 	{ 0, "output", OPT_FILE, AT(output), .arg = "FILE",
 	  .help = "copy the store to a new sparse FILE and mend that" },
 	{ 0 }
@@ -113,19 +119,24 @@ static const struct opt fsck_opts[] = {
 static const struct opt_set fsck = { "For fsck(8)", fsck_opts };
 
 static const struct opt dump_opts[] = {
-	{ 0, "json", OPT_PICK, AT(format), OUT_JSON, .help = "one JSON document; restore reads it" },
+	{ 0, "json", OPT_PICK, AT(format), OUT_JSON,
+	  .help = "one JSON document; restore reads it" },
 	{ 0, "json-lines", OPT_PICK, AT(format), OUT_LINES,
 	  .help = "one JSON object per line: head, records, tail; the fastest for restore" },
-	{ 0, "ranges", OPT_PICK, AT(format), OUT_RANGES, .help = "runs of consecutive records, as a table" },
+	{ 0, "ranges", OPT_PICK, AT(format), OUT_RANGES,
+	  .help = "runs of consecutive records, as a table" },
 	{ 0 }
 };
 static const struct opt_set dump = { "Output", dump_opts };
 
 static const struct opt restore_opts[] = {
-	{ 0, "output", OPT_DEVICE, AT(output), .arg = "COW", .help = "where to write; made if there is no such file" },
+	{ 0, "output", OPT_DEVICE, AT(output), .arg = "COW",
+	  .help = "where to write; made if there is no such file" },
 	{ 0, "metadata-only", OPT_FLAG, AT(metadata_only),
-	  .help = "write to a destination that holds no store, although the data will not be there" },
-	{ 0, "force", OPT_FLAG, AT(force), .help = "with --metadata-only: overwrite the signature of something else" },
+	  .help = "write to a destination that holds no store, although the data will not "
+		  "be there" },
+	{ 0, "force", OPT_FLAG, AT(force),
+	  .help = "with --metadata-only: overwrite the signature of something else" },
 	{ 0 }
 };
 static const struct opt_set restore = { "Restore", restore_opts };
@@ -135,7 +146,8 @@ static const struct opt create_opts[] = {
 	  .help = "size of a chunk: sectors, or with a unit (8 and 4K are the same)" },
 	{ 0, "origin", OPT_DEVICE, AT(origin), .arg = "DEV",
 	  .help = "the device to be snapshotted, for the preview and its block size" },
-	{ 0, "force", OPT_FLAG, AT(force), .help = "overwrite a signature, or a store that lost its header" },
+	{ 0, "force", OPT_FLAG, AT(force),
+	  .help = "overwrite a signature, or a store that lost its header" },
 	{ 0 }
 };
 static const struct opt_set create = { "Create", create_opts };
@@ -146,10 +158,9 @@ static const struct opt info_opts[] = {
 };
 static const struct opt_set info = { "Info", info_opts };
 
-static const struct opt find_opts[] = {
-	{ 0, "reverse", OPT_FLAG, AT(reverse), .help = "SECTOR is on the store, not on the origin" },
-	{ 0 }
-};
+static const struct opt find_opts[] = { { 0, "reverse", OPT_FLAG, AT(reverse),
+					  .help = "SECTOR is on the store, not on the origin" },
+					{ 0 } };
 static const struct opt_set find = { "Find", find_opts };
 
 static const struct opt ls_opts[] = {
@@ -159,12 +170,13 @@ static const struct opt ls_opts[] = {
 };
 static const struct opt_set ls = { "Selection", ls_opts };
 
-static const struct opt map_opts[] = {
-	{ 0, "svg", OPT_FILE, AT(svg), .arg = "FILE", .help = "write the picture to a new SVG file" },
-	{ 0, "width", OPT_NUMBER, AT(width), .arg = "COLUMNS", .help = "how wide; default: the terminal" },
-	{ 0, "ascii", OPT_FLAG, AT(ascii), .help = "draw with ASCII characters" },
-	{ 0 }
-};
+static const struct opt map_opts[] = { { 0, "svg", OPT_FILE, AT(svg), .arg = "FILE",
+					 .help = "write the picture to a new SVG file" },
+				       { 0, "width", OPT_NUMBER, AT(width), .arg = "COLUMNS",
+					 .help = "how wide; default: the terminal" },
+				       { 0, "ascii", OPT_FLAG, AT(ascii),
+					 .help = "draw with ASCII characters" },
+				       { 0 } };
 static const struct opt_set map = { "Picture", map_opts };
 
 static const struct opt probe_opts[] = {
@@ -174,20 +186,24 @@ static const struct opt probe_opts[] = {
 static const struct opt_set probe = { "Output", probe_opts };
 
 static const struct opt image_opts[] = {
-	{ 0, "output", OPT_FILE, AT(output), .arg = "FILE", .help = "the file to make; it must not exist yet" },
-	{ 0, "expand", OPT_FLAG, AT(expand), .help = "SOURCE is an image: make a sparse device file of it" },
+	{ 0, "output", OPT_FILE, AT(output), .arg = "FILE",
+	  .help = "the file to make; it must not exist yet" },
+	{ 0, "expand", OPT_FLAG, AT(expand),
+	  .help = "SOURCE is an image: make a sparse device file of it" },
 	{ 0, "obfuscate", OPT_FLAG, AT(obfuscate),
 	  .help = "permute the origin's addresses; what is equal or consecutive stays so" },
 	{ 0, "include-suspect", OPT_FLAG, AT(include_suspect),
 	  .help = "also save areas that do not decode: they may hold somebody's data" },
-	{ 0, "format", OPT_WORD, AT(image_format), .arg = "NAME", .help = "do not probe: SOURCE is of this format" },
+	{ 0, "format", OPT_WORD, AT(image_format), .arg = "NAME",
+	  .help = "do not probe: SOURCE is of this format" },
 	{ 0 }
 };
 static const struct opt_set image = { "Image", image_opts };
 
 static const struct opt undo_opts[] = {
 	{ 0, "list", OPT_FLAG, AT(list), .help = "only show what the file holds" },
-	{ 0, "dry-run", OPT_FLAG, AT(dry_run), .help = "compare the device and print the writes, change nothing" },
+	{ 0, "dry-run", OPT_FLAG, AT(dry_run),
+	  .help = "compare the device and print the writes, change nothing" },
 	{ 0 }
 };
 static const struct opt_set undo = { "Undo", undo_opts };
@@ -208,17 +224,26 @@ static const struct opt_set *const check_sets[] = {
 };
 static const struct opt_set *const create_sets[] = { &create, &writing, &json, &general, NULL };
 static const struct opt_set *const dump_sets[] = { &dump, &live, &memory, &general, NULL };
-static const struct opt_set *const find_sets[] = { &find, &origin, &json, &live, &memory, &general, NULL };
-static const struct opt_set *const info_sets[] = { &info, &origin, &json, &live, &memory, &general, NULL };
+static const struct opt_set *const find_sets[] = {
+	&find, &origin, &json, &live, &memory, &general, NULL
+};
+static const struct opt_set *const info_sets[] = {
+	&info, &origin, &json, &live, &memory, &general, NULL
+};
 static const struct opt_set *const ls_sets[] = { &ls, &json, &live, &memory, &general, NULL };
-static const struct opt_set *const map_sets[] = { &map, &origin, &json, &live, &memory, &general, NULL };
+static const struct opt_set *const map_sets[] = {
+	&map, &origin, &json, &live, &memory, &general, NULL
+};
 static const struct opt_set *const repair_sets[] = {
 	&repair, &judge, &origin, &writing, &json_lines, &live, &memory, &fsck, &general, NULL
 };
-static const struct opt_set *const restore_sets[] = { &restore, &writing, &json, &memory, &general, NULL };
+static const struct opt_set *const restore_sets[] = {
+	&restore, &writing, &json, &memory, &general, NULL
+};
 
 #define COW    { "COW", ARG_DEVICE, false, "the exception store, a device or an image file" }
 #define ORIGIN { "ORIGIN", ARG_DEVICE, true, "the device that it belongs to; the same as --origin" }
+#define SECTOR { "SECTOR", ARG_SECTOR, false, "a sector number, or an offset with a unit" }
 
 static const struct family snapshot = {
 	.name = "snapshot",
@@ -230,40 +255,53 @@ static const struct family snapshot = {
 const struct family *const families[] = { &snapshot, NULL };
 
 const struct command commands[] = {
-	{ "image", verb_image, NULL, "save metadata alone, compressed, for a bug report", image_sets,
+	{ "image", verb_image, NULL,
+	  "save metadata alone, compressed, for a bug report", image_sets,
 	  .args = { { "SOURCE", ARG_DEVICE, false, "the device, or with --expand the image" } },
-	  .notes = "The image holds no data, only metadata; with --obfuscate not even where the data were. "
-		   "The file that --expand makes gives the same findings as the device did. Without "
-		   "--output, --expand writes to SOURCE.expanded." },
-	{ "probe", verb_probe, NULL, "say which format is on a device", probe_sets,
+	  .notes = "The image holds no data, only metadata; with --obfuscate not even where the "
+		   "data were. The file that --expand makes gives the same findings as the "
+		   "device did. Without --output, --expand writes to SOURCE.expanded." },
+	{ "probe", verb_probe, NULL,
+	  "say which format is on a device", probe_sets,
 	  .args = { { "DEV", ARG_DEVICE, false, "a device or an image file" } },
 	  .notes = "Exit status 4 if none of the known formats is there." },
-	{ "snapshot-check", verb_check, &snapshot, "look for damage, change nothing", check_sets,
+	{ "snapshot-check", verb_check, &snapshot,
+	  "look for damage, change nothing", check_sets,
 	  .args = { COW, ORIGIN } },
-	{ "snapshot-create", verb_create_snapshot, &snapshot, "make an empty store as the kernel would",
-	  create_sets, .args = { COW, ORIGIN } },
-	{ "snapshot-dump", verb_dump, &snapshot, "print all metadata; restore reads it back", dump_sets,
+	{ "snapshot-create", verb_create_snapshot, &snapshot,
+	  "make an empty store as the kernel would", create_sets,
+	  .args = { COW, ORIGIN } },
+	{ "snapshot-dump", verb_dump, &snapshot,
+	  "print all metadata; restore reads it back", dump_sets,
 	  .args = { COW } },
-	{ "snapshot-find", verb_find, &snapshot, "where a sector of the origin lives, and the reverse",
-	  find_sets,
-	  .args = { COW, { "SECTOR", ARG_SECTOR, false, "a sector number, or an offset with a unit" } } },
-	{ "snapshot-info", verb_info, &snapshot, "header, counts, and what the kernel would do", info_sets,
+	{ "snapshot-find", verb_find, &snapshot,
+	  "where a sector of the origin lives, and the reverse", find_sets,
+	  .args = { COW, SECTOR } },
+	{ "snapshot-info", verb_info, &snapshot,
+	  "header, counts, and what the kernel would do", info_sets,
 	  .args = { COW, ORIGIN } },
-	{ "snapshot-ls", verb_ls, &snapshot, "list what the store holds, in runs of sectors", ls_sets,
+	{ "snapshot-ls", verb_ls, &snapshot,
+	  "list what the store holds, in runs of sectors", ls_sets,
 	  .args = { COW } },
-	{ "snapshot-map", verb_map, &snapshot, "draw where origin and store are occupied", map_sets,
+	{ "snapshot-map", verb_map, &snapshot,
+	  "draw where origin and store are occupied", map_sets,
 	  .args = { COW, ORIGIN } },
-	{ "snapshot-repair", verb_repair, &snapshot, "mend what can be mended", repair_sets,
-	  .args = { COW, ORIGIN }, .fsck = "DM_snapshot_cow",
-	  .notes = "Without -n, -a, -p and -y: on a terminal the plan is shown and one question asked; "
-		   "elsewhere nothing is changed." },
-	{ "snapshot-restore", verb_restore, &snapshot, "rebuild the metadata from a dump", restore_sets,
-	  .args = { { "DUMP", ARG_FILE, false, "what snapshot-dump --json or --json-lines wrote; - is standard input" } },
-	  .notes = "Data chunks are never touched. An existing destination is only written to after the "
-		   "whole dump was read once and found sound." },
-	{ "undo", verb_undo, NULL, "take back what a command wrote", undo_sets,
+	{ "snapshot-repair", verb_repair, &snapshot,
+	  "mend what can be mended", repair_sets,
+	  .args = { COW, ORIGIN },
+	  .fsck = "DM_snapshot_cow",
+	  .notes = "Without -n, -a, -p and -y: on a terminal the plan is shown and one question "
+		   "asked; elsewhere nothing is changed." },
+	{ "snapshot-restore", verb_restore, &snapshot,
+	  "rebuild the metadata from a dump", restore_sets,
+	  .args = { { "DUMP", ARG_FILE, false,
+		      "what snapshot-dump --json or --json-lines wrote; - is standard input" } },
+	  .notes = "Data chunks are never touched. An existing destination is only written to "
+		   "after the whole dump was read once and found sound." },
+	{ "undo", verb_undo, NULL,
+	  "take back what a command wrote", undo_sets,
 	  .args = { { "FILE", ARG_FILE, false, "the undo file" },
-	    { "DEV", ARG_DEVICE, true, "the device, if its name has changed" } },
+		    { "DEV", ARG_DEVICE, true, "the device, if its name has changed" } },
 	  .notes = "Refuses when the device no longer holds what the command left." },
 	{ 0 }
 };

@@ -49,7 +49,8 @@ static void print_option(const struct opt *o)
 	int n;
 
 	if (o->letter && o->name)
-		n = snprintf(left, sizeof(left), "  -%c, --%s%s", o->letter, o->name, opts_arg(arg, o));
+		n = snprintf(left, sizeof(left), "  -%c, --%s%s", o->letter, o->name,
+			     opts_arg(arg, o));
 	else if (o->letter)
 		n = snprintf(left, sizeof(left), "  -%c%s", o->letter, opts_arg(arg, o));
 	else
@@ -82,7 +83,8 @@ static void print_statuses(void)
 
 static void print_synopsis(const struct tool *t, const struct command *cmd)
 {
-	printf("Usage: %s%s%s [OPTION]...", t->name, t->as_fsck ? "" : " ", t->as_fsck ? "" : cmd->name);
+	printf("Usage: %s%s%s [OPTION]...", t->name, t->as_fsck ? "" : " ",
+	       t->as_fsck ? "" : cmd->name);
 	for (const struct command_arg *a = cmd->args; a->name; a++)
 		printf(a->optional ? " [%s]" : " %s", a->name);
 	putchar('\n');
@@ -95,7 +97,8 @@ void help_print(struct tool *t, const struct command *cmd)
 		return;
 	}
 	print_synopsis(t, cmd);
-	printf("%s%s%s\n\n", cmd->family ? cmd->family->what : "", cmd->family ? ": " : "", cmd->help);
+	printf("%s%s%s\n\n", cmd->family ? cmd->family->what : "", cmd->family ? ": " : "",
+	       cmd->help);
 	for (const struct command_arg *a = cmd->args; a->name; a++) {
 		printf("  %-*s", HELP_COLUMN - 2, a->name);
 		wrapped(a->help, HELP_COLUMN);
@@ -142,11 +145,11 @@ void help_print_all(struct tool *t)
 static const char *kind_word(enum opt_kind kind)
 {
 	static const char *const words[] = {
-		[OPT_FLAG] = "flag", [OPT_COUNT] = "flag", [OPT_PICK] = "flag", [OPT_CHOICE] = "choice",
-		[OPT_FILE] = "file", [OPT_DEVICE] = "device", [OPT_WORD] = "word",
-		[OPT_NUMBER] = "number", [OPT_SECTORS] = "sectors", [OPT_BYTES] = "bytes",
-		[OPT_RANGE] = "range", [OPT_IGNORED] = "flag", [OPT_HELP] = "flag",
-		[OPT_VERSION] = "flag", [OPT_DESCRIBE] = "flag",
+		[OPT_FLAG] = "flag",	 [OPT_COUNT] = "flag",	  [OPT_PICK] = "flag",
+		[OPT_CHOICE] = "choice", [OPT_FILE] = "file",	  [OPT_DEVICE] = "device",
+		[OPT_WORD] = "word",	 [OPT_NUMBER] = "number", [OPT_SECTORS] = "sectors",
+		[OPT_BYTES] = "bytes",	 [OPT_RANGE] = "range",	  [OPT_IGNORED] = "flag",
+		[OPT_HELP] = "flag",	 [OPT_VERSION] = "flag",  [OPT_DESCRIBE] = "flag",
 	};
 
 	return words[kind];
@@ -174,7 +177,8 @@ static struct json_object *describe_option(const struct opt *o, const char *titl
 {
 	struct json_object *obj = json_object_new_object();
 
-	json_object_object_add(obj, "short", o->letter ? json_object_new_string_len(&o->letter, 1) : NULL);
+	json_object_object_add(obj, "short",
+			       o->letter ? json_object_new_string_len(&o->letter, 1) : NULL);
 	json_object_object_add(obj, "long", string_or_null(o->name));
 	json_object_object_add(obj, "kind", json_object_new_string(kind_word(o->kind)));
 	json_object_object_add(obj, "argument", string_or_null(o->arg));

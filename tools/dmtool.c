@@ -84,7 +84,8 @@ int tool_fail(struct tool *t, int err)
 
 	snprintf(why, sizeof(why), "%s", dmfmt_ctx_error(t->ctx));
 	if (!*why)
-		snprintf(why, sizeof(why), "%s: %s", t->arg[0] ? t->arg[0] : t->name, strerror(-err));
+		snprintf(why, sizeof(why), "%s: %s", t->arg[0] ? t->arg[0] : t->name,
+			 strerror(-err));
 	if (err == -ECANCELED)
 		snprintf(why, sizeof(why), "stopped");
 	tool_abort(t, 0, why);

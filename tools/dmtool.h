@@ -20,7 +20,7 @@ enum {
 /*
  * struct family - one format as the commands speak of it
  * @name: the library's name of the format, and the first half of its commands
- * @what: in words; @records, @record: what its records are called (the first is the dump's JSON key)
+ * @what: in words; @records, @record: what its records are called, the first also in a dump
  * @unit_field: the head field that says, in sectors, what one unit of a record is
  */
 struct family {

@@ -81,7 +81,9 @@ static bool parse_hex(const char *s, uint64_t *out)
 	if (s[0] != '0' || s[1] != 'x')
 		return false;
 	for (s += 2; *s; s++, n++) {
-		int d = *s >= '0' && *s <= '9' ? *s - '0' : *s >= 'a' && *s <= 'f' ? *s - 'a' + 10 : -1;
+		int d = *s >= '0' && *s <= '9'	 ? *s - '0'
+			: *s >= 'a' && *s <= 'f' ? *s - 'a' + 10
+						 : -1;
 
 		if (d < 0 || n == 16)
 			return false;
@@ -199,8 +201,8 @@ static enum dump_kind check_head(struct dump_in *d)
 	if (!take_field(d, "schema", &f))
 		return fail_at(d, "no \"schema\"", expected);
 	if (f.kind != DMFMT_STRING || strcmp(f.s, expected)) {
-		json_fail(&d->in, "schema: found \"%.*s\", expected \"%s\"", NAME_SHOWN, f.s ? f.s : "?",
-			  expected);
+		json_fail(&d->in, "schema: found \"%.*s\", expected \"%s\"", NAME_SHOWN,
+			  f.s ? f.s : "?", expected);
 		return DUMP_ERROR;
 	}
 	if (!take_field(d, "schema_version", &f) || f.kind != DMFMT_U64 || f.u != SCHEMA_VERSION) {
@@ -227,7 +229,8 @@ static bool enter_array(struct dump_in *d, const char *key)
 		if (strcmp(key, keys[i]))
 			continue;
 		if (d->arrays_seen >> i) {
-			json_fail(&d->in, "found \"%s\" again, or behind what it must precede", keys[i]);
+			json_fail(&d->in, "found \"%s\" again, or behind what it must precede",
+				  keys[i]);
 			return false;
 		}
 		d->arrays_seen |= 1u << i;
@@ -279,7 +282,8 @@ static bool nothing_left(struct dump_in *d)
 {
 	if (!d->nr)
 		return true;
-	json_fail(&d->in, "found the key \"%.*s\", expected none like that", NAME_SHOWN, d->field[0].name);
+	json_fail(&d->in, "found the key \"%.*s\", expected none like that", NAME_SHOWN,
+		  d->field[0].name);
 	return false;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reading what the dump commands write, as a document or as lines.  The input is hostile until proven
- * otherwise: everything is bounded, keys must be known where they matter and may not come twice.
+ * Reading what the dump commands write, as a document or as lines.  The input is hostile until
+ * proven otherwise: everything is bounded, no key may come twice or be unknown where it matters.
  */
 #ifndef DMTOOL_DUMP_IN_H
 #define DMTOOL_DUMP_IN_H

@@ -15,7 +15,7 @@ const char *human_time(char buf[HUMAN_LEN], uint64_t seconds);
 const char *human_unit(enum dmfmt_unit unit);
 /* "896 sectors (448.0 KiB)": a field's value as text */
 void human_field(char *buf, size_t len, const struct dmfmt_field *f);
-/* copy @s to @buf with control characters replaced by '?', so that a name cannot drive a terminal */
+/* copy @s to @buf, control characters as '?', so that a name cannot drive a terminal */
 const char *human_clean(char *buf, size_t len, const char *s);
 
 /*

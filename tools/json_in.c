@@ -9,7 +9,7 @@
 #include "json_in.h"
 
 #define BUF_BYTES (256 * 1024)
-#define SLACK	  ROW_PIECE	/* zero bytes behind the input, so that words may be read past its end */
+#define SLACK ROW_PIECE /* zero bytes behind the input, so that words may be read past its end */
 
 static int alloc_buf(struct json_in *in, size_t bytes)
 {
@@ -58,7 +58,8 @@ enum json_token json_fail(struct json_in *in, const char *fmt, ...)
 
 	if (*in->error)
 		return JSON_ERROR;
-	n = snprintf(in->error, sizeof(in->error), "byte %llu: ", (unsigned long long)json_offset(in));
+	n = snprintf(in->error, sizeof(in->error),
+		     "byte %llu: ", (unsigned long long)json_offset(in));
 	va_start(ap, fmt);
 	vsnprintf(in->error + n, sizeof(in->error) - n, fmt, ap);
 	va_end(ap);
@@ -191,7 +192,8 @@ static bool take_unicode(struct json_in *in)
 	low = take_hex4(in);
 	if (low < 0xdc00 || low >= 0xe000)
 		return bad_escape(in);
-	return add_utf8(in, 0x10000u + ((unsigned)(high - 0xd800) << 10) + (unsigned)(low - 0xdc00));
+	return add_utf8(in,
+			0x10000u + ((unsigned)(high - 0xd800) << 10) + (unsigned)(low - 0xdc00));
 }
 
 static bool take_escape(struct json_in *in)
@@ -412,8 +414,8 @@ static inline const char *fast_number(const char *p, uint64_t *out)
 #endif
 
 /* one row; its end, or NULL if it is spelled otherwise */
-static inline const char *fast_row(const char *p, const struct json_rows *rows, size_t nr, bool in_array,
-				   uint64_t *values)
+static inline const char *fast_row(const char *p, const struct json_rows *rows, size_t nr,
+				   bool in_array, uint64_t *values)
 {
 	for (size_t i = 0; i < nr; i++) {
 		if (!match(p, rows->word[i], rows->mask[i], rows->len[i]))
@@ -444,8 +446,8 @@ static size_t fast_rows(struct json_in *in, const struct json_rows *rows, size_t
 	return n;
 }
 
-size_t json_rows_read(struct json_in *in, const struct json_rows *rows, bool in_array, uint64_t *values,
-		      size_t max)
+size_t json_rows_read(struct json_in *in, const struct json_rows *rows, bool in_array,
+		      uint64_t *values, size_t max)
 {
 	if (*in->error)
 		return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A pull parser for JSON that is not trusted: no recursion, bounded strings, numbers are exact
- * unsigned 64-bit integers or refused.  Rows in the exact spelling of rows.c are read by a fast path.
+ * unsigned 64-bit integers or refused.  Rows in the exact spelling of rows.c take a fast path.
  */
 #ifndef DMTOOL_JSON_IN_H
 #define DMTOOL_JSON_IN_H
@@ -69,10 +69,11 @@ enum json_token json_fail(struct json_in *in, const char *fmt, ...)
 int json_rows_init(struct json_rows *rows, const char *const *names, size_t nr);
 /*
  * Read up to @max rows that stand here in the fast spelling, each followed by "\n", or with
- * @in_array by ",\n"; a newline in front of the first is skipped.  @values gets rows->nr numbers each.
+ * @in_array by ",\n"; a newline in front of the first is skipped.  @values gets rows->nr numbers
+ * each.
  * Return: how many; what follows is anything else and is for json_next().
  */
-size_t json_rows_read(struct json_in *in, const struct json_rows *rows, bool in_array, uint64_t *values,
-		      size_t max);
+size_t json_rows_read(struct json_in *in, const struct json_rows *rows, bool in_array,
+		      uint64_t *values, size_t max);
 
 #endif

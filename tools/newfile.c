@@ -45,7 +45,8 @@ int newfile_init(struct tool *t, struct newfile *nf, const char *path)
 		return STATUS_ERROR;
 	}
 	if (!*name_of(path))
-		return tool_usage(t, "%s: found a directory, expected the name of a new file", path);
+		return tool_usage(t, "%s: found a directory, expected the name of a new file",
+				  path);
 	if (!lstat(path, &st)) {
 		tool_error(t, "%s: found a file, expected a new name", path);
 		return STATUS_ERROR;

@@ -44,7 +44,7 @@ static void add_option(struct parser *p, const struct opt *o)
 
 	p->opt[i] = o;
 	p->longs[i] = (struct option){
-		/* getopt skips nothing: an option without a long name gets one that cannot be typed */
+		/* getopt wants a name for each: this one cannot be typed */
 		.name = o->name ? o->name : "=",
 		.has_arg = o->arg ? required_argument : no_argument,
 		.val = LONG_BASE + (int)i,
@@ -225,7 +225,8 @@ static int bad_option(struct parser *p, int code, char **argv)
 	else if (optopt >= LONG_BASE)
 		tool_usage(p->t, "option %s takes no argument", clean);
 	else if (optopt)
-		tool_usage(p->t, "unknown option -%c", optopt >= ' ' && optopt < 0x7f ? optopt : '?');
+		tool_usage(p->t, "unknown option -%c",
+			   optopt >= ' ' && optopt < 0x7f ? optopt : '?');
 	else
 		tool_usage(p->t, "unknown option %s", clean);
 	return -EINVAL;

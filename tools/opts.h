@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Options.  Each is described once, in a table of struct opt; the parser, --help, `dmtool --describe`
- * and with it the completions and the drift test all read that one description.
+ * Options.  Each is described once, in a table of struct opt; the parser, --help, `dmtool
+ * --describe` and with it the completions and the drift test all read that one description.
  */
 #ifndef DMTOOL_OPTS_H
 #define DMTOOL_OPTS_H
@@ -90,7 +90,7 @@ struct tool;
 
 /*
  * Read @argv into t->o and t->arg.  @argv[0] is the command's name.
- * Return: 0 go on; 1 done (help or version was printed); negative: a usage error, which was printed.
+ * Return: 0 go on; 1 done (help or version was printed); negative: a usage error, already printed.
  */
 int opts_parse(struct tool *t, int argc, char **argv);
 /* what to call option @o in a message: "--json" or "-n" */

@@ -50,7 +50,8 @@ int out_str(struct out *o, const char *group, const char *name, const char *valu
 	return out_field(o, &f);
 }
 
-int out_num(struct out *o, const char *group, const char *name, uint64_t value, enum dmfmt_unit unit)
+int out_num(struct out *o, const char *group, const char *name, uint64_t value,
+	    enum dmfmt_unit unit)
 {
 	struct dmfmt_field f = { .group = group, .name = name, .kind = DMFMT_U64, .unit = unit,
 				 .u = value };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Printing.  A command says what it has to say once, in fields, lists, findings and rows; two printers,
- * text and JSON, are behind this interface, so what the text says is in the JSON by construction.
+ * Printing.  A command says what it has to say once, in fields, lists, findings and rows; two
+ * printers, text and JSON, are behind this interface, so what the text says is in the JSON by
+ * construction.
  * Memory does not grow with what is printed.
  */
 #ifndef DMTOOL_OUT_H
@@ -60,7 +61,7 @@ struct out {
 	bool dry_run;		/* what is reported as done would only be done */
 };
 
-/* JSON lines: what is not a row stands in the first line and in the last, or all of it in the last */
+/* JSON lines: what is no row stands in the first line and in the last, or all of it in the last */
 enum out_kind { OUT_KIND_TEXT, OUT_KIND_JSON, OUT_KIND_LINES, OUT_KIND_LINES_HEAD_LAST };
 
 /* on descriptor @fd; NULL without memory */
@@ -70,7 +71,8 @@ void out_begin(struct out *o, const struct out_head *h);
 /* a dmfmt_field_fn, @out is the struct out; 0 or what the sink failed with */
 int out_field(void *out, const struct dmfmt_field *f);
 int out_str(struct out *o, const char *group, const char *name, const char *value);
-int out_num(struct out *o, const char *group, const char *name, uint64_t value, enum dmfmt_unit unit);
+int out_num(struct out *o, const char *group, const char *name, uint64_t value,
+	    enum dmfmt_unit unit);
 int out_bool(struct out *o, const char *group, const char *name, bool value);
 
 void out_list(struct out *o, const char *key, const char *title, enum list_style style);
@@ -82,7 +84,8 @@ int out_rows(struct out *o, uint64_t first, const uint64_t *values, size_t nr);
 void out_rows_end(struct out *o);
 
 /* findings, most severe first, then rules and the summary; !@complete: the check was stopped */
-void out_report(struct out *o, const struct dmfmt_report *r, const char *record_word, bool complete);
+void out_report(struct out *o, const struct dmfmt_report *r, const char *record_word,
+		bool complete);
 /* printed only as text; an empty line separates */
 void out_text(struct out *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The printer for programs.  The top object is written piece by piece, each value by json-c, rows by
- * rows.c, so memory stays flat.  As JSON lines, rows and list items are lines of their own, and what
- * else there is to say goes into one object in front of them and one behind (or all of it behind).
+ * The printer for programs.  The top object is written piece by piece, each value by json-c, rows
+ * by rows.c, so memory stays flat.  As JSON lines, rows and list items are lines of their own, and
+ * what else there is to say goes into one object in front of them and one behind (or all of it
+ * behind).
  */
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -335,7 +336,7 @@ static void json_rows_end(struct out *o)
 
 	j->in_rows = false;
 	if (!lines(j))
-		sink_puts(&o->sink, o->rows.first ? "]" : "\n]");
+		sink_puts(&o->sink, o->rows.first ? "]" : "\n  ]");
 }
 
 static void json_text(struct out *o, const char *line)

@@ -248,7 +248,8 @@ static void detail(struct text_out *t, const char *what, const char *s)
 	char clean[VALUE_LEN];
 
 	if (s && *s)
-		sink_printf(&t->o.sink, "    %-10s  %s\n", what, human_clean(clean, sizeof(clean), s));
+		sink_printf(&t->o.sink, "    %-10s  %s\n", what,
+			    human_clean(clean, sizeof(clean), s));
 }
 
 static void where(struct text_out *t, const struct dmfmt_finding *f)
@@ -320,16 +321,21 @@ static void text_rules(struct out *o, const struct dmfmt_report *r)
 static void text_summary(struct out *o, const struct dmfmt_summary *s, const char *record_word,
 			 bool complete)
 {
-	const char *verdict = s->fatal | s->repairable ? "damaged" : complete ? "clean" : "not complete";
+	const char *verdict = s->fatal | s->repairable ? "damaged"
+			      : complete	       ? "clean"
+						       : "not complete";
 
-	out_text(o, "summary: %s: %" PRIu64 " fatal, %" PRIu64 " repairable, %" PRIu64 " warnings, %"
-		 PRIu64 " notes, %" PRIu64 " %s", verdict, s->fatal,
-		 s->repairable, s->warnings, s->notes, s->mended,
+	out_text(o,
+		 "summary: %s: %" PRIu64 " fatal, %" PRIu64 " repairable, %" PRIu64
+		 " warnings, %" PRIu64 " notes, %" PRIu64 " %s",
+		 verdict, s->fatal, s->repairable, s->warnings, s->notes, s->mended,
 		 o->dry_run ? "would be mended" : "mended");
-	out_text(o, "read: %" PRIu64 " %s in %" PRIu64 " areas, %u %s", s->records, record_word, s->areas,
-		 s->passes, s->passes == 1 ? "pass" : "passes");
+	out_text(o, "read: %" PRIu64 " %s in %" PRIu64 " areas, %u %s", s->records, record_word,
+		 s->areas, s->passes, s->passes == 1 ? "pass" : "passes");
 	if (s->loss)
-		out_text(o, "loss: mending all of it gives up %" PRIu64 " %s (--accept-loss=%" PRIu64 ")",
+		out_text(o,
+			 "loss: mending all of it gives up %" PRIu64 " %s (--accept-loss=%" PRIu64
+			 ")",
 			 s->loss, record_word, s->loss);
 }
 

@@ -68,7 +68,8 @@ static void label(char *buf, size_t len, const struct picture *p, size_t cell)
 
 void picture_text(struct out *o, const struct picture *p, unsigned columns, bool unicode)
 {
-	size_t width = columns > PICTURE_LABEL + 1 ? columns - PICTURE_LABEL : 1, room = PICTURE_LABEL + 3 * width + 16;
+	size_t width = columns > PICTURE_LABEL + 1 ? columns - PICTURE_LABEL : 1,
+	       room = PICTURE_LABEL + 3 * width + 16;
 	char *line = malloc(room), size[HUMAN_LEN];
 
 	if (!line)
@@ -129,17 +130,23 @@ static void svg_text(struct sink *s, const char *text)
 			break;
 		default:
 			/* bytes that no XML may hold, or that may not be UTF-8 */
-			sink_write(s, (unsigned char)*text < 0x20 || (unsigned char)*text > 0x7e ? "?" : text, 1);
+			sink_write(s,
+				   (unsigned char)*text < 0x20 || (unsigned char)*text > 0x7e
+					   ? "?"
+					   : text,
+				   1);
 		}
 }
 
 static void svg_cells(struct sink *s, const struct picture *p, size_t top)
 {
 	for (size_t i = 0; i < p->nr_cells; i++)
-		sink_printf(s, "<rect class=\"s%u\" x=\"%zu\" y=\"%zu\" width=\"%d\" height=\"%d\">"
+		sink_printf(s,
+			    "<rect class=\"s%u\" x=\"%zu\" y=\"%zu\" width=\"%d\" height=\"%d\">"
 			    "<title>%" PRIu64 " + %" PRIu64 ": %" PRIu64 " used</title></rect>\n",
-			    picture_shade(p, i), MARGIN + i % PER_LINE * CELL, top + i / PER_LINE * CELL,
-			    CELL - 1, CELL - 1, i * p->per_cell, picture_cell_units(p, i), p->cells[i]);
+			    picture_shade(p, i), MARGIN + i % PER_LINE * CELL,
+			    top + i / PER_LINE * CELL, CELL - 1, CELL - 1, i * p->per_cell,
+			    picture_cell_units(p, i), p->cells[i]);
 }
 
 static void svg_picture(struct sink *s, const struct picture *p, size_t top)
@@ -159,9 +166,11 @@ static void svg_legend(struct sink *s, size_t top)
 	};
 
 	for (unsigned i = 0; i < PICTURE_SHADES; i++)
-		sink_printf(s, "<rect class=\"s%u\" x=\"%u\" y=\"%zu\" width=\"%d\" height=\"%d\"/>"
-			    "<text x=\"%u\" y=\"%zu\">%s</text>\n", i, MARGIN + i * 130, top, CELL - 1,
-			    CELL - 1, MARGIN + i * 130 + CELL + 4, top + CELL - 1, words[i]);
+		sink_printf(s,
+			    "<rect class=\"s%u\" x=\"%u\" y=\"%zu\" width=\"%d\" height=\"%d\"/>"
+			    "<text x=\"%u\" y=\"%zu\">%s</text>\n",
+			    i, MARGIN + i * 130, top, CELL - 1, CELL - 1,
+			    MARGIN + i * 130 + CELL + 4, top + CELL - 1, words[i]);
 }
 
 void picture_svg(struct sink *s, const struct picture *p, size_t nr, const char *title)
@@ -170,13 +179,15 @@ void picture_svg(struct sink *s, const struct picture *p, size_t nr, const char 
 
 	for (size_t i = 0; i < nr; i++)
 		all += height(&p[i]);
-	sink_printf(s, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+	sink_printf(s,
+		    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 		    "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%zu\" height=\"%zu\" "
 		    "viewBox=\"0 0 %zu %zu\">\n"
 		    "<style>text{font:12px sans-serif;fill:#222}.s0{fill:#e8e8e8}.s1{fill:#b8d4ec}"
 		    ".s2{fill:#7fb2dd}.s3{fill:#3f85c4}.s4{fill:#174a7c}</style>\n"
 		    "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n"
-		    "<text x=\"%d\" y=\"%d\" font-weight=\"bold\">", width, all, width, all, MARGIN, MARGIN + 8);
+		    "<text x=\"%d\" y=\"%d\" font-weight=\"bold\">",
+		    width, all, width, all, MARGIN, MARGIN + 8);
 	svg_text(s, title);
 	sink_puts(s, "</text>\n");
 	for (size_t i = 0; i < nr; i++) {

@@ -120,8 +120,8 @@ static void describe(char *buf, size_t len, const struct dmfmt_progress *p, uint
 		human_time(left, seconds);
 	if (p->total)
 		snprintf(part, sizeof(part), " %3u %%", percent(p));
-	snprintf(buf, len, "%s (pass %u of %u)%s, %s/s, %s left", p->what, p->pass, p->nr_passes, part,
-		 human_size(speed, rate(p, now), 1), left);
+	snprintf(buf, len, "%s (pass %u of %u)%s, %s/s, %s left", p->what, p->pass, p->nr_passes,
+		 part, human_size(speed, rate(p, now), 1), left);
 }
 
 static void show_bar(const struct dmfmt_progress *p, uint64_t now)
@@ -152,10 +152,11 @@ static void show_json(const struct dmfmt_progress *p, uint64_t now)
 
 	if (seconds != DMFMT_NONE)
 		snprintf(left, sizeof(left), "%" PRIu64, seconds);
-	fprintf(stderr, "{\"schema\":\"dmtool.progress\",\"schema_version\":1,\"what\":\"%s\","
-		"\"pass\":%u,\"nr_passes\":%u,\"done\":%" PRIu64 ",\"total\":%" PRIu64 ",\"bytes\":%"
-		PRIu64 ",\"bytes_per_second\":%" PRIu64 ",\"seconds_left\":%s}\n", p->what, p->pass,
-		p->nr_passes, p->done, p->total, p->bytes, rate(p, now), left);
+	fprintf(stderr,
+		"{\"schema\":\"dmtool.progress\",\"schema_version\":1,\"what\":\"%s\","
+		"\"pass\":%u,\"nr_passes\":%u,\"done\":%" PRIu64 ",\"total\":%" PRIu64
+		",\"bytes\":%" PRIu64 ",\"bytes_per_second\":%" PRIu64 ",\"seconds_left\":%s}\n",
+		p->what, p->pass, p->nr_passes, p->done, p->total, p->bytes, rate(p, now), left);
 }
 
 static void show_fsck(const struct dmfmt_progress *p)
@@ -197,8 +198,8 @@ int progress_callback(void *arg, const struct dmfmt_progress *p)
 	return stop;
 }
 
-int progress_report(const char *what, unsigned pass, unsigned nr_passes, uint64_t done, uint64_t total,
-		    uint64_t bytes)
+int progress_report(const char *what, unsigned pass, unsigned nr_passes, uint64_t done,
+		    uint64_t total, uint64_t bytes)
 {
 	struct dmfmt_progress p = {
 		.size = sizeof(p), .what = what, .pass = pass, .nr_passes = nr_passes,

@@ -30,8 +30,8 @@ int rows_init(struct row_format *rf, enum row_style style, const char *const *na
 
 /*
  * The eight decimal digits of @v < 10^8, one per byte, the most significant in the lowest byte: the
- * number is split into two halves of four digits, those into pairs, those into digits, each step for
- * all parts at once.  The divisions are multiplications that are exact for the values that occur.
+ * number is split into two halves of four digits, those into pairs, those into digits, each step
+ * for all parts at once.  The divisions are multiplications, exact for the values that occur.
  */
 static inline uint64_t eight_digits(uint32_t v)
 {
@@ -142,7 +142,8 @@ static char *put_batch(char *p, const struct row_format *rf, uint64_t first, con
 	return p;
 }
 
-int rows_put(struct sink *s, struct row_format *rf, uint64_t first, const uint64_t *values, size_t nr)
+int rows_put(struct sink *s, struct row_format *rf, uint64_t first, const uint64_t *values,
+	     size_t nr)
 {
 	while (nr) {
 		char *start = sink_reserve(s, ROW_MAX), *end;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Rows of numbers by hand: what json-c or printf would do at a tenth of the speed.  The spelling of the
- * JSON rows is part of the dump format; json_in.c reads exactly this spelling fast.
+ * Rows of numbers by hand: what json-c or printf would do at a tenth of the speed.  The spelling of
+ * the JSON rows is part of the dump format; json_in.c reads exactly this spelling fast.
  */
 #ifndef DMTOOL_ROWS_H
 #define DMTOOL_ROWS_H
@@ -38,8 +38,9 @@ struct row_format {
 
 /* -EOPNOTSUPP if there are too many columns or a name is too long */
 int rows_init(struct row_format *rf, enum row_style style, const char *const *names, size_t nr);
-/* write @nr rows of rf->nr numbers each, the first of which is row number @first; 0 or the sink's error */
-int rows_put(struct sink *s, struct row_format *rf, uint64_t first, const uint64_t *values, size_t nr);
+/* write @nr rows of rf->nr numbers each, the first being row @first; 0 or the sink's error */
+int rows_put(struct sink *s, struct row_format *rf, uint64_t first, const uint64_t *values,
+	     size_t nr);
 /* digits of @v at @p (room for ROW_DIGITS + 8 bytes); returns the end */
 char *rows_put_u64(char *p, uint64_t v);
 

@@ -29,13 +29,15 @@ const char *store_origin_path(struct tool *t, int *err)
 		if (!strcmp(t->cmd->args[i].name, "ORIGIN"))
 			arg = t->arg[i];
 	if (arg && path && strcmp(arg, path)) {
-		*err = tool_usage(t, "two origins: found %s and --origin=%s, expected one", arg, path);
+		*err = tool_usage(t, "two origins: found %s and --origin=%s, expected one", arg,
+				  path);
 		return NULL;
 	}
 	path = path ? path : arg;
 	if (path && store_same_device(t->arg[0], path)) {
-		*err = tool_usage(t, "%s and %s are the same device, expected the store and its origin",
-				  t->arg[0], path);
+		*err = tool_usage(
+			t, "%s and %s are the same device, expected the store and its origin",
+			t->arg[0], path);
 		return NULL;
 	}
 	return path;
@@ -114,7 +116,9 @@ static int refuse_swapped(struct tool *t, const char *path, const char *origin)
 {
 	if (is_own_path(t, path) != 0 || is_own_path(t, origin) != 1)
 		return 0;
-	tool_error(t, "%s: arguments are swapped: found a %s in %s, expected the store first: %s%s%s %s %s",
+	tool_error(t,
+		   "%s: arguments are swapped: found a %s in %s, expected the store first: %s%s%s "
+		   "%s %s",
 		   path, t->cmd->family->what, origin, t->name, t->as_fsck ? "" : " ",
 		   t->as_fsck ? "" : t->cmd->name, origin, path);
 	return STATUS_USAGE;
@@ -140,8 +144,8 @@ static int refuse_foreign(struct tool *t, struct dmfmt_dev *dev, const char *pat
 		return 0;
 	other = family_by_name(g.best);
 	if (other) {
-		tool_error(t, "%s: found a %s, expected a %s; use %s%s", path, other->what, own->what,
-			   other->name, strchr(t->cmd->name, '-'));
+		tool_error(t, "%s: found a %s, expected a %s; use %s%s", path, other->what,
+			   own->what, other->name, strchr(t->cmd->name, '-'));
 		return STATUS_ERROR;
 	}
 	if (dmfmt_foreign_signature(t->ctx, dev, foreign, sizeof(foreign)) || !*foreign)
@@ -223,8 +227,8 @@ void store_close(struct store *s)
 }
 
 /*
- * A blank device opens as any format (its header is merely damaged), so the library can be asked for
- * the names that a dump's rows must have, and they stand in one place.
+ * A blank device opens as any format (its header is merely damaged), so the library can be asked
+ * for the names that a dump's rows must have, and they stand in one place.
  */
 int store_columns(struct tool *t, const struct family *family, const struct dmfmt_column **columns,
 		  size_t *nr)

@@ -11,8 +11,8 @@ struct store {
 };
 
 /*
- * Open the device @path (@dev_flags: DMFMT_OPEN_*) as the command's format, and the origin if one was
- * given.  Refuses swapped arguments, and devices that plainly hold something else.
+ * Open the device @path (@dev_flags: DMFMT_OPEN_*) as the command's format, and the origin if one
+ * was given.  Refuses swapped arguments, and devices that plainly hold something else.
  * Return: 0, or the exit status after the reason was printed; store_close() either way.
  */
 int store_open(struct tool *t, struct store *s, const char *path, unsigned dev_flags,

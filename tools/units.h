@@ -4,7 +4,7 @@
 
 #include "dmtool.h"
 
-/* sectors that one unit of the family's records has, as the head of @f says; 0 or a negative errno */
+/* sectors in one unit of the family's records, as the head of @f says; 0 or a negative errno */
 int unit_sectors(struct tool *t, struct dmfmt *f, uint64_t *sectors);
 
 #endif

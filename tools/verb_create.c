@@ -15,7 +15,8 @@ struct create {
 static int check_options(struct tool *t)
 {
 	if (t->o.chunk_sectors == DMFMT_NONE)
-		return tool_usage(t, "--chunk-size is missing: the kernel's usual sizes are 4K to 512K");
+		return tool_usage(
+			t, "--chunk-size is missing: the kernel's usual sizes are 4K to 512K");
 	return writing_check_options(t);
 }
 
@@ -31,7 +32,8 @@ static int open_devices(struct create *c)
 	if (origin)
 		err = dmfmt_dev_open(t->ctx, origin, DMFMT_OPEN_LIVE, &c->origin);
 	if (!err)
-		err = dmfmt_dev_open(t->ctx, t->arg[0], t->o.dry_run ? 0 : DMFMT_OPEN_WRITE, &c->cow);
+		err = dmfmt_dev_open(t->ctx, t->arg[0], t->o.dry_run ? 0 : DMFMT_OPEN_WRITE,
+				     &c->cow);
 	if (!err)
 		err = writes_attach(t, c->cow, write_list_add, &c->writes);
 	if (err)

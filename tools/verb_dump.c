@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * All metadata, in a form that restore reads back: head, raw bytes, records, stale entries, tail.  The
- * library hands them out in this order, and each part is opened when its first element comes.
+ * All metadata, in a form that restore reads back: head, raw bytes, records, stale entries, tail.
+ * The library hands them out in this order, and each part is opened when its first element comes.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -26,8 +26,11 @@ int verb_find(struct tool *t)
 	int status;
 
 	if (human_parse(t->arg[1], 512, &sector))
-		return tool_usage(t, "SECTOR: found \"%s\", expected sectors, or a whole number of them "
-				  "with one of s B K M G T P", t->arg[1]);
+		return tool_usage(
+			t,
+			"SECTOR: found \"%s\", expected sectors, or a whole number of them "
+			"with one of s B K M G T P",
+			t->arg[1]);
 	status = store_open_read(t, &s, 0);
 	if (!status)
 		status = tool_begin(t, t->arg[0], t->cmd->family->name);

@@ -38,6 +38,7 @@ static int finish(struct tool *t, struct newfile *nf, int err)
 
 static int choose_format(struct tool *t, struct dmfmt_dev *dev, char format[64])
 {
+	char foreign[256] = "";
 	uint64_t confidence;
 	int err;
 
@@ -50,7 +51,10 @@ static int choose_format(struct tool *t, struct dmfmt_dev *dev, char format[64])
 		return tool_fail(t, err);
 	if (*format)
 		return 0;
-	tool_error(t, "%s: found none of the known formats, expected one (--format names it)", t->arg[0]);
+	if (dmfmt_foreign_signature(t->ctx, dev, foreign, sizeof(foreign)))
+		*foreign = '\0';
+	tool_error(t, "%s: found %s, expected one of the known formats (--format names it)", t->arg[0],
+		   *foreign ? foreign : "nothing known");
 	return STATUS_ERROR;
 }
 
@@ -105,7 +109,8 @@ static int save(struct tool *t)
 	if (err)
 		return tool_fail(t, err);
 	if (t->o.live)
-		tool_warn(t, "%s: read while it may change: the image may be inconsistent", t->arg[0]);
+		tool_warn(t, "%s: read while it may change: the image may be inconsistent",
+			  t->arg[0]);
 	status = choose_format(t, dev, format);
 	if (!status)
 		status = save_as(t, dev, format);

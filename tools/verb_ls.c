@@ -77,7 +77,8 @@ static int ls_run(void *arg, const struct dmfmt_run *run)
 		return -ECANCELED;
 	if (!to_sectors(run->from, l->unit, &from) || !to_sectors(run->to, l->unit, &to) ||
 	    !to_sectors(run->length, l->unit, &nr)) {
-		tool_warn(l->t, "%s: record %llu: its place does not fit in 64 bits of sectors, left out",
+		tool_warn(l->t,
+			  "%s: record %llu: its place does not fit in 64 bits of sectors, left out",
 			  l->t->arg[0], (unsigned long long)run->record);
 		return 0;
 	}

@@ -27,7 +27,8 @@ static void put_key(struct sink *s, const char *name)
 	if (!strcmp(name, "format"))
 		name = "type";
 	for (; *name && n + 1 < sizeof(key); name++)
-		key[n++] = isalnum((unsigned char)*name) ? (char)toupper((unsigned char)*name) : '_';
+		key[n++] =
+			isalnum((unsigned char)*name) ? (char)toupper((unsigned char)*name) : '_';
 	key[n] = '\0';
 	sink_printf(s, "%s=", key);
 }

@@ -35,9 +35,10 @@ static int check_options(struct tool *t)
 	const struct opts *o = &t->o;
 
 	if (o->revalidate != o->origin_unmodified)
-		return tool_usage(t, "--revalidate and --origin-unmodified are only taken together: every "
-				  "chunk without an exception and the last batch are suspect unless the "
-				  "origin did not change since");
+		return tool_usage(
+			t, "--revalidate and --origin-unmodified are only taken together: every "
+			   "chunk without an exception and the last batch are suspect unless the "
+			   "origin did not change since");
 	if (o->chunk_sectors != DMFMT_NONE && !o->rebuild_header)
 		return tool_usage(t, "--chunk-size is only taken with --rebuild-header");
 	if (o->max_findings == 0)
@@ -70,7 +71,7 @@ static unsigned repair_flags(const struct opts *o)
 
 /* ---- the device to work on ---- */
 
-/* the copy is made under a temporary name; the store is held open meanwhile, so nobody may write it */
+/* made under a temporary name; the store is held open meanwhile, so nobody may write it */
 static int make_copy(struct repair *r)
 {
 	struct dmfmt_dev *dev;
@@ -274,7 +275,10 @@ int verb_repair(struct tool *t)
 		return run(t, &nr_writes);
 	if (may_ask(t))
 		return ask_and_run(t);
-	tool_note(t, "%s: only checked, as with -n: nobody can be asked here; -a mends what loses nothing, "
-		  "-y also what needs a yes", t->arg[0]);
+	tool_note(t,
+		  "%s: only checked, as with -n: nobody can be asked here; -a mends what loses "
+		  "nothing, "
+		  "-y also what needs a yes",
+		  t->arg[0]);
 	return verb_check(t);
 }

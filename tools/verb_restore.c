@@ -168,7 +168,8 @@ static int read_head(struct restore *r)
 	if (dump_next(r->in) != DUMP_HEAD)
 		return dump_failed(r);
 	if (r->in->live)
-		tool_warn(r->t, "%s: was taken from a device in use and may be inconsistent", dump_name(r));
+		tool_warn(r->t, "%s: was taken from a device in use and may be inconsistent",
+			  dump_name(r));
 	return 0;
 }
 
@@ -181,8 +182,8 @@ static int pass(struct restore *r, struct dmfmt_dev *dev, unsigned nr, unsigned 
 	int err, status;
 
 	dmfmt_dev_get_info(r->dev, &info);
-	err = dmfmt_restore_begin(r->t->ctx, dev, info.size_bytes / 512, r->in->format, r->in->field,
-				  r->in->nr, flags, &b);
+	err = dmfmt_restore_begin(r->t->ctx, dev, info.size_bytes / 512, r->in->format,
+				  r->in->field, r->in->nr, flags, &b);
 	if (err)
 		return tool_fail(r->t, err);
 	status = feed(r, b, dev ? "restoring" : "validating", nr, nr_passes);
@@ -210,8 +211,10 @@ static int make_file(struct restore *r)
 	int err, status;
 
 	if (head_number(r, "device_sectors", &sectors) || !sectors || sectors > INT64_MAX / 512) {
-		tool_error(t, "%s: device_sectors: found %s, expected the size of the store in sectors",
-			   dump_name(r), sectors ? "too many" : "none");
+		tool_error(
+			t,
+			"%s: device_sectors: found %s, expected the size of the store in sectors",
+			dump_name(r), sectors ? "too many" : "none");
 		return STATUS_ERROR;
 	}
 	status = newfile_init(t, &r->nf, t->o.output);
@@ -290,7 +293,8 @@ static int restore_new(struct restore *r)
 		return status;
 	if (t->o.list_writes)
 		writes_end(t);
-	tool_note(t, "%s: only metadata were restored: the data that they name are not there", t->o.output);
+	tool_note(t, "%s: only metadata were restored: the data that they name are not there",
+		  t->o.output);
 	status = finish_file(r);
 	return status ? status : print_result(r);
 }
@@ -316,11 +320,14 @@ static int open_existing(struct restore *r)
 	int err;
 
 	if (lseek(r->fd, 0, SEEK_CUR) < 0)
-		return tool_usage(t, "%s: cannot be read twice, expected a regular file: %s exists, so the "
-				  "dump is read once to validate it and again to restore it", dump_name(r),
-				  t->o.output);
+		return tool_usage(
+			t,
+			"%s: cannot be read twice, expected a regular file: %s exists, so the "
+			"dump is read once to validate it and again to restore it",
+			dump_name(r), t->o.output);
 	if (store_same_device(t->arg[0], t->o.output))
-		return tool_usage(t, "%s: the dump and the destination are the same file", t->arg[0]);
+		return tool_usage(t, "%s: the dump and the destination are the same file",
+				  t->arg[0]);
 	err = dmfmt_dev_open(t->ctx, t->o.output, t->o.dry_run ? 0 : DMFMT_OPEN_WRITE, &r->dev);
 	return err ? tool_fail(t, err) : refuse_foreign(r);
 }

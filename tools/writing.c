@@ -73,7 +73,8 @@ static void file_word(char *buf, size_t len, const char *device)
 }
 
 /* <device>-<command>-<time>-<process>[-n].undo, a name that does not exist */
-static bool choose_name(char *buf, size_t len, const char *dir, const char *device, const char *command)
+static bool choose_name(char *buf, size_t len, const char *dir, const char *device,
+			const char *command)
 {
 	char word[128], stamp[32];
 	time_t now = time(NULL);
@@ -197,7 +198,8 @@ int write_list_add(void *arg, const struct dmfmt_write *w)
 
 void writes_begin(struct tool *t)
 {
-	out_list(t->out, "writes", t->o.dry_run ? "would write (bytes)" : "writes (bytes)", LIST_TABLE);
+	out_list(t->out, "writes", t->o.dry_run ? "would write (bytes)" : "writes (bytes)",
+		 LIST_TABLE);
 }
 
 int writes_print(void *arg, const struct dmfmt_write *w)

@@ -7,8 +7,8 @@
 
 /*
  * Give @dev (whose name is @device) the undo file that the options ask for.
- * Return: 0; the exit status after the reason was printed; UNDO_NO_PLACE (printed nothing): none was
- * named and none of the usual places can be written.
+ * Return: 0; the exit status after the reason was printed; UNDO_NO_PLACE (printed nothing): none
+ * was named and none of the usual places can be written.
  */
 #define UNDO_NO_PLACE (-1)
 int undo_setup(struct tool *t, struct dmfmt_dev *dev, const char *device);

@@ -178,6 +178,14 @@ static int do_write(struct dmfmt_layer *l, uint64_t off, const void *buf, size_t
 	return err;
 }
 
+/* How much of a write that stops half way is done: no block is ever torn. */
+static size_t half(const struct disk *d, uint64_t off, size_t len)
+{
+	uint64_t end = (off + len / 2) / d->block * d->block;
+
+	return end > off ? end - off : 0;
+}
+
 static int fault_write(struct dmfmt_layer *l, uint64_t off, const void *buf, size_t len)
 {
 	struct dmfmt_world *w = world_of(l);
@@ -192,7 +200,7 @@ static int fault_write(struct dmfmt_layer *l, uint64_t off, const void *buf, siz
 	else if (is_cue(w, DMFMT_FAULT_WRITE_ENOSPC, nr))
 		fail = -ENOSPC;
 	if (fail)
-		part = is_cue(w, DMFMT_FAULT_WRITE_SHORT, nr) ? len / 2 : 0;
+		part = is_cue(w, DMFMT_FAULT_WRITE_SHORT, nr) ? half(disk_of(l), off, len) : 0;
 	err = do_write(l, off, buf, part);
 	w->cut |= is_cue(w, DMFMT_FAULT_CUT, nr);
 	return fail ? fail : err;

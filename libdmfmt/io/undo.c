@@ -503,8 +503,10 @@ int dmfmt_undo_finish(struct dmfmt_dev *dev)
 	err = end_record(u, 0);
 	if (!err)
 		err = dmfmt_dev_flush(u->file);
-	if (err)
+	if (err) {
+		dev->failed = err;	/* no later write could be saved */
 		return err;
+	}
 	u->batch++;
 	u->done = true;
 	return 0;

@@ -38,15 +38,17 @@ static inline void test_begin(void)
 	atexit(test_clean);
 }
 
-/* a path in the folder; four at a time are valid */
+/* a path in the folder, valid until the end */
 static inline const char *in_folder(const char *name)
 {
-	static char paths[4][PATH_MAX + NAME_MAX];
-	static unsigned at;
-	char *path = paths[at++ % 4];
+	static char paths[64][PATH_MAX + 64];
+	char path[PATH_MAX + 64];
+	size_t i;
 
-	snprintf(path, sizeof(paths[0]), "%s/%s", test_folder, name);
-	return path;
+	snprintf(path, sizeof(path), "%s/%.60s", test_folder, name);
+	for (i = 0; i < 63 && paths[i][0] && strcmp(paths[i], path); i++)
+		;
+	return strcpy(paths[i], path);
 }
 
 static inline uint8_t pattern(uint64_t off, unsigned seed)

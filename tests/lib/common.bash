@@ -21,6 +21,11 @@ case $BUILD in
 *) BUILD=$TOP/$BUILD ;;
 esac
 DMTOOL=${DMTOOL:-$BUILD/dmtool}
+[ -x "$DMTOOL" ] || {
+	echo "$DMTOOL: not there, run make first" >&2
+	exit 1
+}
+SCHEMAS=${SCHEMAS:-$TOP/docs/schema}
 FIXTURES=$TOP/tests/fixtures
 PYTHON=${PYTHON:-$("$TOP/tests/lib/python")}
 PATH=$PATH:/usr/sbin:/sbin
@@ -96,11 +101,11 @@ json() {
 }
 
 valid_json() {
-	printf '%s\n' "${1-$output}" | "$PYTHON" "$TOP/tests/lib/validate" "$TOP/docs/schema"
+	printf '%s\n' "${1-$output}" | "$PYTHON" "$TOP/tests/lib/validate" "$SCHEMAS"
 }
 
 valid_lines() {
-	printf '%s\n' "${1-$output}" | "$PYTHON" "$TOP/tests/lib/validate" --lines "$TOP/docs/schema"
+	printf '%s\n' "${1-$output}" | "$PYTHON" "$TOP/tests/lib/validate" --lines "$SCHEMAS"
 }
 
 # one line on standard error, in the form of all messages

@@ -7,7 +7,8 @@
 #	/dev/vdb  its origin			/dev/vde  another store, read-only
 #	/dev/vdc  blank				/dev/vdf  its origin
 #
-# /guest/small.img is a small sound store, /guest/tail.img one with a stale tail.
+# /guest/small.img is a small sound store, /guest/tail.img one with a stale tail, /guest/long.img one
+# of many areas, /guest/chunk4.img an empty one with chunks of 4 sectors.
 #
 # Argument: a chunk of the first origin that has no exception.
 . /guest/lib.sh
@@ -129,7 +130,9 @@ restore() {
 
 read_only() {
 	try ro-check dmtool snapshot-check /dev/vde
-	try ro-repair dmtool snapshot-repair -y --no-undo /dev/vde
+	must losetup -r /dev/loop2 /guest/tail.img
+	try ro-repair dmtool snapshot-repair -y --no-undo /dev/loop2
+	losetup -d /dev/loop2
 	try ro-create dmtool snapshot-create /dev/vde --chunk-size 8 --force --no-undo
 	try ro-probe dmtool probe --json /dev/vde
 }
@@ -159,7 +162,7 @@ signature() {
 
 # an undo file is worth nothing once the kernel has written
 moved_on() {
-	must dd if=/dev/zero of=/dev/vdc bs=1M conv=notrunc 2>/dev/null
+	must dd if=/dev/zero of=/dev/vdc bs=1M count=1 conv=notrunc 2>/dev/null
 	echo "something of value" | dd of=/dev/vdc bs=4096 seek=1 conv=notrunc 2>/dev/null
 	try moved-create dmtool snapshot-create /dev/vdc --chunk-size 8 --force --undo /tmp/moved.undo
 	activate moved "0 2048 snapshot /dev/vdb /dev/vdc P 8"
@@ -200,31 +203,39 @@ finish() {
 	report "$1" $? "/tmp/$1.out" "/tmp/$1.err"
 }
 
-# A device on which each read takes seconds: time to send signals, and to come second.
+# Devices on which each read takes its time: time to send signals, and to come second.
 signals() {
 	modprobe dm-delay
-	must dmsetup create slow --table "0 $(sectors /dev/vda) delay /dev/vda 0 3000"
-	must dmsetup create slower --table "0 $(sectors /dev/vde) delay /dev/vde 0 3000"
-	dmtool snapshot-check /dev/mapper/slow >/tmp/usr1.out 2>/tmp/usr1.err &
+	cp /guest/long.img /tmp/long.img
+	must losetup /dev/loop0 /guest/long.img
+	must losetup /dev/loop1 /tmp/long.img
+	must dmsetup create long0 --table "0 $(sectors /dev/loop0) delay /dev/loop0 0 1000"
+	must dmsetup create long1 --table "0 $(sectors /dev/loop1) delay /dev/loop1 0 1000"
+	dmtool snapshot-check /dev/mapper/long0 >/tmp/usr1.out 2>/tmp/usr1.err &
 	usr1=$!
-	dmtool snapshot-check /dev/mapper/slower >/tmp/int.out 2>/tmp/int.err &
-	int=$!
-	sleep 2
+	dmtool snapshot-check /dev/mapper/long1 >/tmp/term.out 2>/tmp/term.err &
+	term=$!
+	sleep 3
 	kill -USR1 $usr1
-	kill -INT $int
+	kill -TERM $term
 	finish usr1 $usr1
-	finish int $int
+	finish term $term
+	dmsetup remove long0
+	dmsetup remove long1
+	losetup -d /dev/loop0
+	losetup -d /dev/loop1
 
 	# while one repairs, nobody else gets the device
+	must dmsetup create slow --table "0 $(sectors /dev/vda) delay /dev/vda 0 400"
 	dmtool snapshot-repair -y --no-undo /dev/mapper/slow >/tmp/first.out 2>/tmp/first.err &
 	first=$!
-	sleep 2
+	sleep 1
 	try second dmtool snapshot-repair -y --no-undo /dev/mapper/slow
 	activate during "0 $(sectors /dev/vdb) snapshot /dev/vdb /dev/mapper/slow P 8" &&
 		dmsetup remove during
+	say during first "$(kill -0 $first 2>/dev/null && echo running || echo ended)"
 	finish first $first
 	dmsetup remove slow
-	dmsetup remove slower
 }
 
 # the name under which fsck(8) calls
@@ -242,13 +253,29 @@ fsck_name() {
 
 modprobe dm-snapshot
 modprobe loop
+time=$(cut -d . -f 1 /proc/uptime)
+took() {
+	now=$(cut -d . -f 1 /proc/uptime)
+	echo "$1: $((now - time)) seconds"
+	time=$now
+}
 holders
+took holders
 direct "$1"
+took direct
 unreadable
+took unreadable
 signals
+took signals
 large_blocks
+took large_blocks
 restore
+took restore
 read_only
+took read_only
 signature
+took signature
 moved_on
+took moved_on
 fsck_name
+took fsck_name

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# bash completion for dmtool; written by completions/generate, do not edit
+# shellcheck shell=bash
+_dmtool()
+{
+	local cur prev command='' i
+	cur=${COMP_WORDS[COMP_CWORD]}
+	prev=${COMP_WORDS[COMP_CWORD-1]}
+	COMPREPLY=()
+	# bash breaks --option=argument at the equals sign
+	if [[ $cur == = ]]; then
+		cur=
+	elif [[ $prev == = ]]; then
+		prev=${COMP_WORDS[COMP_CWORD-2]}
+	fi
+	if [[ ${COMP_WORDS[0]##*/} == fsck.* ]]; then
+		case ${COMP_WORDS[0]##*/} in
+		fsck.DM_snapshot_cow) command=snapshot-repair ;;
+		esac
+	else
+		for ((i = 1; i < COMP_CWORD; i++)); do
+			if [[ ${COMP_WORDS[i]} != -* ]]; then
+				command=${COMP_WORDS[i]}
+				break
+			fi
+		done
+	fi
+	case $prev in
+	--progress)
+		mapfile -t COMPREPLY < <(compgen -W 'auto bar json none' -- "$cur")
+		return
+		;;
+	--origin | --output | --svg | --undo)
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		compopt -o filenames
+		return
+		;;
+	--accept-loss | --chunk-size | --format | --max-findings | --memory | --origin-range | --origin-size | --width | -C)
+		return
+		;;
+	esac
+	if [[ -z $command ]]; then
+		mapfile -t COMPREPLY < <(compgen -W 'image probe snapshot-check snapshot-create snapshot-dump snapshot-find snapshot-info snapshot-ls snapshot-map snapshot-repair snapshot-restore undo -h --help -V --version --describe' -- "$cur")
+		return
+	fi
+	if [[ $cur == -* ]]; then
+		case $command in
+		image)
+			mapfile -t COMPREPLY < <(compgen -W '--output --expand --obfuscate --include-suspect --format --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		probe)
+			mapfile -t COMPREPLY < <(compgen -W '--udev --json --live -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		snapshot-check)
+			mapfile -t COMPREPLY < <(compgen -W '--data --strict --max-findings --origin --origin-size --json --json-lines --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		snapshot-create)
+			mapfile -t COMPREPLY < <(compgen -W '--chunk-size --origin --force --dry-run --list-writes --undo --no-undo --json -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		snapshot-dump)
+			mapfile -t COMPREPLY < <(compgen -W '--json --json-lines --ranges --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		snapshot-find)
+			mapfile -t COMPREPLY < <(compgen -W '--reverse --origin --origin-size --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		snapshot-info)
+			mapfile -t COMPREPLY < <(compgen -W '--header-only --origin --origin-size --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		snapshot-ls)
+			mapfile -t COMPREPLY < <(compgen -W '--origin-range --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		snapshot-map)
+			mapfile -t COMPREPLY < <(compgen -W '--svg --width --ascii --origin --origin-size --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		snapshot-repair)
+			mapfile -t COMPREPLY < <(compgen -W '-n -a -p -y -f -C --accept-loss --revalidate --origin-unmodified --rebuild-header --chunk-size --keep-tail --interrupted-create --output --data --strict --max-findings --origin --origin-size --dry-run --list-writes --undo --no-undo --json --json-lines --live --memory -t -r -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		snapshot-restore)
+			mapfile -t COMPREPLY < <(compgen -W '--output --metadata-only --force --dry-run --list-writes --undo --no-undo --json --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		undo)
+			mapfile -t COMPREPLY < <(compgen -W '--list --dry-run --json -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		esac
+		return
+	fi
+	mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+	compopt -o filenames
+}
+complete -F _dmtool dmtool fsck.DM_snapshot_cow

@@ -1,0 +1,467 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Manners: what every command does with input that is not for it.  The commands, their options and
+# arguments come from the tool's own table, so a new command is tested by being there.
+
+load ../lib/common
+
+setup_file() {
+	"$DMTOOL" --describe >"$BATS_FILE_TMPDIR/describe.json"
+	local dir=$BATS_FILE_TMPDIR
+	fixture snap-c8-3areas cow "$dir/cow"
+	fixture snap-c8-3areas origin "$dir/origin"
+	truncate -s 4M "$dir/ext4"
+	mkfs.ext4 -q -F "$dir/ext4"
+	head -c 1M /dev/urandom >"$dir/random"
+	: >"$dir/empty"
+	head -c 100 /dev/urandom >"$dir/tiny"
+	truncate -s 512 "$dir/sector"
+	mkfifo "$dir/fifo"
+	"$DMTOOL" snapshot-dump --json-lines "$dir/cow" >"$dir/dump"
+	"$DMTOOL" image "$dir/cow" --output "$dir/image" >/dev/null
+	cp "$dir/cow" "$dir/undone"
+	put "$dir/undone" 4 07
+	"$DMTOOL" snapshot-repair -y --undo "$dir/undofile" "$dir/undone" >/dev/null || [ $? -eq 1 ]
+	chmod -R a+rX "$dir"
+}
+
+setup() {
+	DIR=$BATS_FILE_TMPDIR
+	LIMIT=20
+	cd "$BATS_TEST_TMPDIR" || return 1
+	chmod a+rx "$BATS_TEST_TMPDIR"
+	failed=
+}
+
+commands() { jq -r '.commands[].name' "$BATS_FILE_TMPDIR/describe.json"; }
+has_option() {
+	jq -e --arg c "$1" --arg o "$2" \
+		'.commands[] | select(.name == $c) | .options[] | select(.long == $o)' \
+		"$BATS_FILE_TMPDIR/describe.json" >/dev/null
+}
+
+# only commands whose name says so ever write to a device
+writes() {
+	[[ $1 =~ (create|restore|repair|convert|merge|flush|discard|undo|receive) ]]
+}
+
+# arguments COMMAND [FILE]: a sound command line into $args; FILE instead of its first argument
+arguments() {
+	local command=$1 file=${2-}
+	rm -rf "$BATS_TEST_TMPDIR/work"
+	mkdir "$BATS_TEST_TMPDIR/work"
+	local work=$BATS_TEST_TMPDIR/work
+	case $command in
+	image) args=("${file:-$DIR/cow}" --output "$work/out") ;;
+	snapshot-create)
+		truncate -s 1M "$work/new"
+		args=("${file:-$work/new}" --chunk-size 8 --no-undo)
+		;;
+	snapshot-find) args=("${file:-$DIR/cow}" 8) ;;
+	snapshot-restore) args=("${file:-$DIR/dump}" --output "$work/out" --metadata-only) ;;
+	snapshot-repair)
+		cp "$DIR/cow" "$work/cow"
+		args=("${file:-$work/cow}" -p --undo "$work/undo")
+		;;
+	undo)
+		cp "$DIR/undone" "$work/undone"
+		args=("${file:-$DIR/undofile}" "$work/undone")
+		;;
+	*) args=("${file:-$DIR/cow}") ;;
+	esac
+}
+
+# each COMMAND-FILTER...: run the function `manner` for every command, tell all that fail
+each() {
+	local command
+	for command in $(commands); do
+		manner "$command" >"$BATS_TEST_TMPDIR/said" 2>&1 || {
+			failed="$failed $command"
+			sed "s/^/$command: /" "$BATS_TEST_TMPDIR/said" | head -n 40
+		}
+	done
+	equal "$failed" "" "commands without manners"
+}
+
+@test "manners: every command has been thought of here" {
+	# a command that takes more than a store needs a line in arguments()
+	manner() {
+		arguments "$1"
+		dm "$1" "${args[@]}" && status_is 0 1 || return 1
+		# a restore without data says so
+		[ "$1" = snapshot-restore ] || equal "$stderr" ""
+	}
+	each
+}
+
+@test "manners: --help" {
+	manner() {
+		dm "$1" --help && status_is 0 && equal "$stderr" "" && says "Usage: dmtool $1" &&
+			says --help && says "Exit status" || return 1
+		dm "$1" -h && status_is 0
+	}
+	each
+	dm --help
+	status_is 0
+	for command in $(commands); do
+		says " $command "
+	done
+	equal "$stderr" ""
+}
+
+@test "manners: --version" {
+	version=$(sed -n 's/^#define DMFMT_VERSION "\(.*\)"/\1/p' "$TOP/libdmfmt/dmfmt.h")
+	manner() { dm "$1" --version && status_is 0 && says "$version" && equal "$stderr" ""; }
+	each
+	dm --version
+	status_is 0
+	says "$version"
+}
+
+@test "manners: an unknown option, an unknown command" {
+	manner() {
+		arguments "$1"
+		dm "$1" --no-such-option "${args[@]}" && status_is 16 && equal "$output" "" &&
+			says --no-such-option && one_message 2 || return 1
+		dm "$1" -Q "${args[@]}" && status_is 16 && equal "$output" ""
+	}
+	each
+	dm no-such-command
+	status_is 16
+	equal "$output" ""
+	one_message 2
+	dm
+	status_is 16
+}
+
+@test "manners: missing and surplus arguments" {
+	manner() {
+		dm "$1" && status_is 16 && equal "$output" "" && one_message 2 || return 1
+		arguments "$1"
+		dm "$1" "${args[@]}" a b c d && status_is 16 && equal "$output" ""
+	}
+	each
+}
+
+@test "manners: an option without its argument, or with one that it does not take" {
+	manner() {
+		local option
+		arguments "$1"
+		for option in $(jq -r --arg c "$1" '.commands[] | select(.name == $c) | .options[] |
+			select(.argument != null and .long != null) | .long' "$DIR/describe.json"); do
+			dm "$1" "${args[@]}" "--$option" && status_is 16 && equal "$output" "" &&
+				says "$option" || return 1
+		done
+		dm "$1" "${args[@]}" --help=yes && status_is 16 && equal "$output" ""
+	}
+	each
+}
+
+@test "manners: numbers that are none, negative, or too large" {
+	manner() {
+		local option value
+		arguments "$1"
+		for option in $(jq -r --arg c "$1" '.commands[] | select(.name == $c) | .options[] |
+			select(.long != null and (.kind == "number" or .kind == "sectors" or
+			.kind == "bytes" or .kind == "range")) | .long' "$DIR/describe.json"); do
+			for value in '' x -1 1x 99999999999999999999999 18446744073709551616 0x; do
+				dm "$1" "${args[@]}" "--$option=$value" && status_is 16 &&
+					equal "$output" "" && says "$option" || return 1
+			done
+		done
+	}
+	each
+}
+
+@test "manners: a file that is not there, a directory" {
+	manner() {
+		arguments "$1" "$BATS_TEST_TMPDIR/not-there"
+		dm "$1" "${args[@]}" && status_is 8 && equal "$output" "" && one_message 2 &&
+			says not-there || return 1
+		arguments "$1" "$BATS_TEST_TMPDIR"
+		dm "$1" "${args[@]}" && status_is 8 && equal "$output" "" && one_message 2 &&
+			says "directory"
+	}
+	each
+}
+
+@test "manners: a character device, a FIFO, a socket" {
+	"$PYTHON" -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' socket
+	manner() {
+		local file
+		for file in /dev/null /dev/zero "$DIR/fifo" "$BATS_TEST_TMPDIR/socket"; do
+			arguments "$1" "$file"
+			# a dump may come from anywhere: these never end or never begin
+			[[ $1 != snapshot-restore || $file == /dev/null ]] || continue
+			dm "$1" "${args[@]}" && status_is 8 && equal "$output" "" && one_message 2 ||
+				return 1
+		done
+	}
+	each
+}
+
+@test "manners: a zero-length file, one of 100 bytes, one sector of zeros" {
+	manner() {
+		local file
+		for file in empty tiny sector; do
+			cp "$DIR/$file" small
+			remember small
+			arguments "$1" "$BATS_TEST_TMPDIR/small"
+			dm "$1" "${args[@]}" || return 1
+			case $1:$file in
+			probe:*) status_is 4 8 ;;
+			snapshot-info:sector) status_is 0 4 8 ;;
+			# no such geometry
+			snapshot-create:*) status_is 8 16 ;;
+			*) status_is 4 8 ;;
+			esac && unchanged small || return 1
+			[ "$status" -ne 8 ] || one_message 2 || return 1
+		done
+	}
+	each
+}
+
+@test "manners: another format, random bytes" {
+	manner() {
+		local file
+		# what it overwrites and what not is the next test
+		[ "$1" != snapshot-create ] || return 0
+		for file in ext4 random; do
+			cp "$DIR/$file" other
+			remember other
+			arguments "$1" "$BATS_TEST_TMPDIR/other"
+			dm "$1" "${args[@]}" && unchanged other || return 1
+			case $1 in
+			snapshot-info) status_is 0 4 8 || return 1 ;;
+			*) status_is 4 8 || return 1 ;;
+			esac
+			[ "$status" -ne 8 ] || one_message 3 || return 1
+			[[ $file != ext4 || $1 == undo || $1 == snapshot-restore ]] || says ext4 || return 1
+		done
+	}
+	each
+}
+
+@test "manners: create refuses what others left, and takes what nobody did" {
+	cp "$DIR/ext4" other
+	remember other
+	dm snapshot-create other --chunk-size 8
+	status_is 8
+	says ext4
+	says --force
+	unchanged other
+	cp "$DIR/random" mine
+	dm snapshot-create mine --chunk-size 8
+	status_is 0
+	dm snapshot-check mine
+	status_is 0
+}
+
+# as somebody who may not write; root may always
+unprivileged() {
+	if [ "$(id -u)" = 0 ]; then
+		setpriv --reuid 65534 --regid 65534 --clear-groups -- "$@"
+	else
+		"$@"
+	fi
+}
+
+@test "manners: read-only files are enough for reading, and an error for writing" {
+	# the build folder may not be everyone's to look into
+	cp "$DMTOOL" "$BATS_TEST_TMPDIR/dmtool"
+	mkdir out
+	chmod 777 out
+	# everyone must come through to here
+	dir=$BATS_TEST_TMPDIR
+	while [ "$dir" != / ]; do
+		[ ! -O "$dir" ] || chmod a+x "$dir" 2>/dev/null || true
+		dir=$(dirname "$dir")
+	done
+	DMTOOL=$BATS_TEST_TMPDIR/dmtool
+	manner() {
+		arguments "$1"
+		chmod -R a+rX,a-w "$BATS_TEST_TMPDIR/work"
+		case $1 in
+		image) args=("$DIR/cow" --output "$BATS_TEST_TMPDIR/out/image.$RANDOM") ;;
+		snapshot-restore) cp "$DIR/cow" work/out && chmod 444 work/out ;;
+		snapshot-repair)
+			chmod 644 work/cow
+			put work/cow 4 07
+			chmod 444 work/cow
+			args=("$BATS_TEST_TMPDIR/work/cow" -y --undo "$BATS_TEST_TMPDIR/out/undo.$RANDOM")
+			;;
+		esac
+		local before
+		before=$(cat work/* 2>/dev/null | sha256sum)
+		export -f unprivileged
+		run --separate-stderr bash -c 'unprivileged timeout 20 "$@" </dev/null' bash \
+			"$DMTOOL" "$1" "${args[@]}"
+		printf '%s\n' "$status" "$output" "$stderr"
+		equal "$(cat work/* 2>/dev/null | sha256sum)" "$before" "content"
+		if writes "$1"; then
+			status_is 8 && one_message 3
+		else
+			status_is 0
+		fi
+	}
+	each
+}
+
+@test "manners: reading commands leave file and time as they were" {
+	manner() {
+		writes "$1" && return 0
+		cp "$DIR/cow" store
+		remember store
+		local before
+		before=$(stat -c '%Y %Z %s %b' store)
+		arguments "$1" "$BATS_TEST_TMPDIR/store"
+		dm "$1" "${args[@]}" && status_is 0 && unchanged store &&
+			equal "$(stat -c '%Y %Z %s %b' store)" "$before"
+	}
+	each
+}
+
+@test "manners: --json is one document that fits its schema, also when something is wrong" {
+	manner() {
+		local file
+		has_option "$1" json || { echo "no --json"; return 1; }
+		arguments "$1"
+		dm "$1" "${args[@]}" --json && status_is 0 1 && valid_json &&
+			equal "$(json .schema_version)" 1 && equal "$(json 'keys_unsorted[0]')" schema &&
+			equal "$(json 'keys_unsorted[1]')" schema_version || return 1
+		[ "$1" = image ] || ! jq -e .format <<<"$output" >/dev/null ||
+			equal "$(json .format)" snapshot || return 1
+		for file in ext4 random sector empty; do
+			cp "$DIR/$file" other
+			arguments "$1" "$BATS_TEST_TMPDIR/other"
+			dm "$1" "${args[@]}" --json || return 1
+			[ -z "$output" ] || valid_json || return 1
+		done
+	}
+	each
+}
+
+@test "manners: --json-lines are documents that fit their schema" {
+	manner() {
+		has_option "$1" json-lines || return 0
+		arguments "$1"
+		dm "$1" "${args[@]}" --json-lines && status_is 0 1 && valid_lines || return 1
+		cp "$DIR/cow" other
+		put other 4 07
+		arguments "$1" "$BATS_TEST_TMPDIR/other"
+		dm "$1" "${args[@]}" --json-lines && valid_lines
+	}
+	each
+}
+
+@test "manners: the document is the last thing that fails: a full disk, a closed pipe" {
+	manner() {
+		arguments "$1"
+		run --separate-stderr bash -c 'timeout 20 "$@" >/dev/full </dev/null' bash "$DMTOOL" "$1" "${args[@]}"
+		printf '%s\n' "$status" "$output" "$stderr"
+		[ $((status & 8)) -ne 0 ] && one_message 2 || return 1
+		arguments "$1"
+		run --separate-stderr bash -c 'timeout 20 "$@" >&- </dev/null' bash "$DMTOOL" "$1" "${args[@]}"
+		printf '%s\n' "$status" "$output" "$stderr"
+		[ $((status & 8)) -ne 0 ]
+	}
+	each
+	run --separate-stderr bash -c '"$1" --help >/dev/full' bash "$DMTOOL"
+	status_is 8
+}
+
+@test "manners: no colours and no bars where no terminal is" {
+	unset NO_COLOR
+	manner() {
+		arguments "$1"
+		dm "$1" "${args[@]}" && says_not $'\033' && says_not $'\r'
+	}
+	each
+}
+
+@test "manners: --progress=json prints lines of JSON on standard error" {
+	manner() {
+		has_option "$1" progress || return 0
+		arguments "$1"
+		dm "$1" "${args[@]}" --progress=json && status_is 0 1 || return 1
+		# beside it, messages may stand
+		grep -v '^dmtool: ' <<<"$stderr" | jq -e -s 'all(.schema == "dmtool.progress")' >/dev/null ||
+			return 1
+		dm "$1" "${args[@]}" --progress=sometimes && status_is 16
+	}
+	each
+}
+
+@test "manners: swapped arguments are refused with the right order" {
+	manner() {
+		local optional
+		optional=$(jq -r --arg c "$1" '.commands[] | select(.name == $c) | .arguments[1].name' \
+			"$DIR/describe.json")
+		[ "$optional" = ORIGIN ] && [ "$1" != snapshot-create ] || return 0
+		dm "$1" "$DIR/origin" "$DIR/cow" && status_is 16 && equal "$output" "" &&
+			says "dmtool $1 $DIR/cow $DIR/origin" || return 1
+		dm "$1" "$DIR/cow" --origin "$DIR/cow" && status_is 8 16 && equal "$output" "" || return 1
+		dm "$1" "$DIR/cow" "$DIR/origin" && status_is 0
+	}
+	each
+}
+
+@test "manners: a path with a newline and an escape does not reach the terminal" {
+	manner() {
+		local name=$'a\n\033[31mb'
+		rm -f "$name"
+		arguments "$1" "$BATS_TEST_TMPDIR/$name"
+		dm "$1" "${args[@]}" && status_is 8 && says_not $'\033' && one_message 2 || return 1
+		cp "$DIR/cow" "$name"
+		writes "$1" && return 0
+		arguments "$1" "$BATS_TEST_TMPDIR/$name"
+		dm "$1" "${args[@]}" && status_is 0 && says_not $'\033' || return 1
+		arguments "$1" "$BATS_TEST_TMPDIR/$name"
+		dm "$1" "${args[@]}" --json && status_is 0 && valid_json
+	}
+	each
+}
+
+@test "manners: memory below the minimum is raised or refused, never exceeded by much" {
+	manner() {
+		has_option "$1" memory || return 0
+		arguments "$1"
+		dm "$1" "${args[@]}" --memory 1 && status_is 0 1 16 || return 1
+		arguments "$1"
+		dm "$1" "${args[@]}" --memory 16M && status_is 0 1
+	}
+	each
+}
+
+@test "manners: fsck.DM_snapshot_cow is repair with fsck's manners" {
+	ln -s "$DMTOOL" fsck.DM_snapshot_cow
+	fsck() {
+		run --separate-stderr timeout 20 ./fsck.DM_snapshot_cow "$@" </dev/null
+		printf '%s\n' "$status" "$output" "$stderr"
+	}
+	cp "$DIR/cow" store
+	remember store
+	for options in -n -a -p "-f -y" "-a -C 0" ""; do
+		# shellcheck disable=SC2086 # several options
+		fsck $options store
+		status_is 0
+		unchanged store
+	done
+	put store 4 07
+	remember store
+	fsck -n store
+	status_is 4
+	unchanged store
+	fsck -p --undo undofile store
+	status_is 1
+	fsck -n store
+	status_is 0
+	fsck --help
+	status_is 0
+	says fsck.DM_snapshot_cow
+	fsck --no-such-option store
+	status_is 16
+	fsck
+	status_is 16
+}
