@@ -111,17 +111,18 @@ static uint64_t rate(const struct dmfmt_progress *p, uint64_t now)
 	return seconds > 0 ? (uint64_t)((double)p->bytes / seconds) : 0;
 }
 
+/* what is known of it: the end may not be in sight */
 static void describe(char *buf, size_t len, const struct dmfmt_progress *p, uint64_t now)
 {
-	char speed[HUMAN_LEN], left[HUMAN_LEN] = "?", part[16] = "";
+	char speed[HUMAN_LEN], left[HUMAN_LEN], part[16] = "", when[HUMAN_LEN + 16] = "";
 	uint64_t seconds = eta(p, now);
 
-	if (seconds != DMFMT_NONE)
-		human_time(left, seconds);
 	if (p->total)
 		snprintf(part, sizeof(part), " %3u %%", percent(p));
-	snprintf(buf, len, "%s (pass %u of %u)%s, %s/s, %s left", p->what, p->pass, p->nr_passes,
-		 part, human_size(speed, rate(p, now), 1), left);
+	if (seconds != DMFMT_NONE)
+		snprintf(when, sizeof(when), ", %s left", human_time(left, seconds));
+	snprintf(buf, len, "%s (pass %u of %u)%s, %s/s%s", p->what, p->pass, p->nr_passes, part,
+		 human_size(speed, rate(p, now), 1), when);
 }
 
 static void show_bar(const struct dmfmt_progress *p, uint64_t now)
@@ -138,7 +139,7 @@ static void show_bar(const struct dmfmt_progress *p, uint64_t now)
 	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &ws) || !ws.ws_col)
 		ws.ws_col = 80;
 	width = ws.ws_col - 1;
-	if (width > BAR_CELLS + 30)
+	if (p->total && width > BAR_CELLS + 30)
 		fprintf(stderr, "\r[%s] %.*s\033[K", bar, width - BAR_CELLS - 3, line);
 	else
 		fprintf(stderr, "\r%.*s\033[K", width, line);

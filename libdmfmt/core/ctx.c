@@ -28,7 +28,8 @@ void dmfmt_ctx_free(struct dmfmt_ctx *ctx)
 }
 
 void dmfmt_ctx_set_log(struct dmfmt_ctx *ctx,
-		       void (*fn)(void *arg, enum dmfmt_log_level level, const char *msg), void *arg)
+		       void (*fn)(void *arg, enum dmfmt_log_level level, const char *msg),
+		       void *arg)
 {
 	ctx->log_fn = fn;
 	ctx->log_arg = arg;

@@ -3,8 +3,8 @@
  * The public side of devices: opening, with the question who else uses them, and putting layers on.
  *
  * A path is looked at with stat() first, because merely opening some character devices does things
- * (a tape rewinds), then opened with O_NONBLOCK, so that a FIFO put in its place between cannot block
- * us, and looked at again through the descriptor.
+ * (a tape rewinds), then opened with O_NONBLOCK, so that a FIFO put in its place between cannot
+ * block us, and looked at again through the descriptor.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -63,8 +63,9 @@ static int in_use(struct opening *o)
 	const char *holder = o->holder ? o->holder : "opened by another program";
 
 	if (o->flags & DMFMT_OPEN_WRITE)
-		return dmfmt_fail(o->ctx, -EBUSY, "%s: is in use (%s), expected a device nobody uses",
-				  o->path, holder);
+		return dmfmt_fail(o->ctx, -EBUSY,
+				  "%s: is in use (%s), expected a device nobody uses", o->path,
+				  holder);
 	return dmfmt_fail(o->ctx, -EBUSY,
 			  "%s: is in use (%s), expected a device nobody uses, or --live", o->path,
 			  holder);
@@ -203,10 +204,10 @@ static int open_existing(struct opening *o)
 static int open_new(struct opening *o)
 {
 	o->fd = open(o->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (o->fd < 0 && errno == EEXIST)
+		return dmfmt_fail(o->ctx, -EEXIST, "%s: exists, expected a new name", o->path);
 	if (o->fd < 0)
-		return errno == EEXIST ?
-			       dmfmt_fail(o->ctx, -EEXIST, "%s: exists, expected a new name", o->path) :
-			       fail_errno(o, -errno, "create");
+		return fail_errno(o, -errno, "create");
 	o->created = true;
 	if (fstat(o->fd, &o->st))
 		return fail_errno(o, -errno, "create");
@@ -248,7 +249,8 @@ static int make_device(struct opening *o, struct dmfmt_dev **out)
 	}
 	o->fd = -1;
 	dmfmt_file_layer_set_dir(bottom, dirfd);
-	err = dmfmt_dev_from_layer(o->ctx, bottom, o->size - o->size % SECTOR, o->block, o->path, &dev);
+	err = dmfmt_dev_from_layer(o->ctx, bottom, o->size - o->size % SECTOR, o->block, o->path,
+				   &dev);
 	if (err) {
 		dmfmt_layer_close(bottom);
 		return err;
@@ -371,6 +373,12 @@ int dmfmt_dev_set_trace(struct dmfmt_dev *dev, int (*fn)(void *arg, const struct
 	return dmfmt_dev_set_plan(dev, false, fn, arg);
 }
 
+static int fail_undo(struct dmfmt_dev *dev, const char *path, int err, const char *what)
+{
+	errno = -err;
+	return dmfmt_fail(dev->ctx, err, "undo file %s: cannot %s: %m", path, what);
+}
+
 /* The undo file must not lie on what it is to bring back. */
 static int check_undo_place(struct dmfmt_dev *dev, const char *path, int dirfd)
 {
@@ -380,34 +388,43 @@ static int check_undo_place(struct dmfmt_dev *dev, const char *path, int dirfd)
 	if (dev->fd < 0)
 		return 0;
 	if (fstat(dirfd, &dir) || fstat(dev->fd, &target))
-		return dmfmt_fail(dev->ctx, -errno, "undo file %s: cannot look at its folder: %m", path);
+		return fail_undo(dev, path, -errno, "look at its folder");
 	ret = dmfmt_stack_holds(&dmfmt_roots_live, &dir, dmfmt_mnt_id(dirfd), &target);
-	if (ret <= 0)
-		return ret;
+	if (ret < 0)
+		return fail_undo(dev, path, ret, "find out where it would lie");
+	if (!ret)
+		return 0;
 	return dmfmt_fail(dev->ctx, -EXDEV,
-			  "undo file %s: lies on %s or on something stacked on it, expected another device",
+			  "undo file %s: lies on %s or on something stacked on it, expected another",
 			  path, dev->path);
+}
+
+static int check_undo_name(struct dmfmt_dev *dev, const char *path, int dirfd)
+{
+	struct stat st;
+
+	if (!lstat(path, &st))
+		return dmfmt_fail(dev->ctx, -EEXIST, "undo file %s: exists, expected a new name",
+				  path);
+	if (errno != ENOENT)
+		return fail_undo(dev, path, -errno, "look for it");
+	if (faccessat(dirfd, ".", W_OK | X_OK, AT_EACCESS))
+		return fail_undo(dev, path, -errno, "write to its folder");
+	return 0;
 }
 
 int dmfmt_dev_set_undo(struct dmfmt_dev *dev, const char *path, const char *command)
 {
-	struct stat st;
 	int err, dirfd;
 
 	if (dmfmt_dev_layer(dev, "undo"))
-		return dmfmt_fail(dev->ctx, -EINVAL, "undo file %s: %s has one already", path, dev->path);
+		return dmfmt_fail(dev->ctx, -EINVAL, "undo file %s: %s has one already", path,
+				  dev->path);
 	dirfd = open_folder(path);
-	if (dirfd < 0) {
-		errno = -dirfd;
-		return dmfmt_fail(dev->ctx, dirfd, "undo file %s: cannot open its folder: %m", path);
-	}
-	if (!lstat(path, &st))
-		err = dmfmt_fail(dev->ctx, -EEXIST, "undo file %s: exists, expected a new name", path);
-	else if (errno != ENOENT)
-		err = dmfmt_fail(dev->ctx, -errno, "undo file %s: cannot look for it: %m", path);
-	else if (faccessat(dirfd, ".", W_OK | X_OK, AT_EACCESS))
-		err = dmfmt_fail(dev->ctx, -errno, "undo file %s: cannot write to its folder: %m", path);
-	else
+	if (dirfd < 0)
+		return fail_undo(dev, path, dirfd, "open its folder");
+	err = check_undo_name(dev, path, dirfd);
+	if (!err)
 		err = check_undo_place(dev, path, dirfd);
 	close(dirfd);
 	return err ? err : dmfmt_dev_set_undo_path(dev, path, command);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * CRC32C: polynomial 0x1edc6f41, bits reflected, as in RFC 3720.  User space only; the kernel has its
- * own.
+ * CRC32C: polynomial 0x1edc6f41, bits reflected, as in RFC 3720.  User space only; the kernel has
+ * its own.
  *
- * A CRC is linear: the table entry of a byte is the exclusive or of the entries of its bits.  So the
- * tables are spelled out by the preprocessor from eight numbers a row, and stay constant.
+ * A CRC is linear: the table entry of a byte is the exclusive or of the entries of its bits.  So
+ * the tables are spelled out by the preprocessor from eight numbers a row, and stay constant.
  */
 #include <string.h>
 #include "crc32c.h"
@@ -69,9 +69,9 @@ static uint32_t by_slices(uint32_t crc, const uint8_t *p, size_t len)
 #include <nmmintrin.h>
 
 /*
- * The instruction takes one cycle but answers after three: three independent runs side by side keep it
- * busy.  Their CRCs are joined by moving the first two past the bytes that follow them, which is a
- * linear map again: far[k][b] is byte k of a CRC, moved past FAR zero bytes.
+ * The instruction takes one cycle but answers after three: three independent runs side by side keep
+ * it busy.  Their CRCs are joined by moving the first two past the bytes that follow them, which is
+ * a linear map again: far[k][b] is byte k of a CRC, moved past FAR zero bytes.
  */
 #define FAR 4096
 #define NEAR 256

@@ -104,8 +104,8 @@ int dmfmt_dev_flush(struct dmfmt_dev *dev)
 	if (err > 0 || dev->ctx->nr_errors != nr_errors)
 		return err;
 	errno = -err;
-	return dmfmt_fail(dev->ctx, err, "%s: flush failed, nothing since the last one is durable: %m",
-			  dev->path);
+	return dmfmt_fail(dev->ctx, err,
+			  "%s: flush failed, nothing since the last one is durable: %m", dev->path);
 }
 
 int dmfmt_dev_zero(struct dmfmt_dev *dev, uint64_t off, uint64_t len)
@@ -118,7 +118,8 @@ int dmfmt_dev_zero(struct dmfmt_dev *dev, uint64_t off, uint64_t len)
 	if (err || !len)
 		return err;
 	if (posix_memalign(&zeros, BUFFER_ALIGN, piece))
-		return dmfmt_fail(dev->ctx, -ENOMEM, "%s: no memory for %zu bytes", dev->path, piece);
+		return dmfmt_fail(dev->ctx, -ENOMEM, "%s: no memory for %zu bytes", dev->path,
+				  piece);
 	memset(zeros, 0, piece);
 	while (len && !err) {
 		size_t n = len < piece ? len : piece;

@@ -63,16 +63,17 @@ struct dmfmt_dev {
 };
 
 /* dev.c: bounds, latching, alignment (bounce buffers for O_DIRECT); every user calls these.
- * Ranges are checked: -ERANGE past the end, also when off + len wraps.  Any off and len are allowed;
- * an unaligned write to an O_DIRECT device is a read-modify-write of the blocks at its ends. */
+ * Ranges are checked: -ERANGE past the end, also when off + len wraps.  Any off and len are
+ * allowed; an unaligned write to an O_DIRECT device is a read-modify-write of the blocks at its
+ * ends. */
 int dmfmt_dev_read(struct dmfmt_dev *dev, uint64_t off, void *buf, size_t len);
 int dmfmt_dev_write(struct dmfmt_dev *dev, uint64_t off, const void *buf, size_t len);
 int dmfmt_dev_flush(struct dmfmt_dev *dev);
 /* write @len zero bytes in bounded pieces */
 int dmfmt_dev_zero(struct dmfmt_dev *dev, uint64_t off, uint64_t len);
 
-/* put @l on top; it takes dev->top as its lower.  The list of writes (plan.c) stays the top layer, so
- * that a dry run and a real run list the same: other layers slip in below it. */
+/* put @l on top; it takes dev->top as its lower.  The list of writes (plan.c) stays the top layer,
+ * so that a dry run and a real run list the same: other layers slip in below it. */
 void dmfmt_dev_push(struct dmfmt_dev *dev, struct dmfmt_layer *l);
 /* the layer whose ops are called @name, or NULL */
 struct dmfmt_layer *dmfmt_dev_layer(const struct dmfmt_dev *dev, const char *name);
@@ -88,7 +89,7 @@ int dmfmt_file_layer_new(int fd, bool direct, uint32_t block, struct dmfmt_layer
 void dmfmt_file_layer_set_dir(struct dmfmt_layer *l, int dirfd);
 /* its fd and whether that is O_DIRECT; -1 if @l is another kind of layer */
 int dmfmt_file_layer_fd(const struct dmfmt_layer *l, bool *direct);
-/* exactly @len bytes at @off from @fd; @need of them must be there (the rest may lie past the end) */
+/* @len bytes at @off from @fd; @need of them must be there, the rest may lie past the end */
 int dmfmt_fd_read(int fd, uint64_t off, void *buf, size_t len, size_t need);
 /* mem.c: bottom over a caller's buffer */
 int dmfmt_mem_layer_new(void *buf, uint64_t size, struct dmfmt_layer **out);
@@ -113,8 +114,8 @@ int dmfmt_undo_open_dev(struct dmfmt_ctx *ctx, struct dmfmt_dev *file, struct dm
  * stream.c: large sequential reading with read-ahead over computable positions.
  *
  * @next is asked for the next position as read-ahead goes on: fill *off and *len and return 1, or
- * return 0 at the end.  It must not depend on data that were read (the consumer may stop early at any
- * time; positions past the end of the device are cut off and end the stream).
+ * return 0 at the end.  It must not depend on data that were read (the consumer may stop early at
+ * any time; positions past the end of the device are cut off and end the stream).
  * Pieces longer than 1 MiB are handed out in parts of at most 1 MiB, shorter ones whole.  What is
  * written to the device meanwhile is seen by every part that is handed out after the write.
  */
@@ -124,7 +125,7 @@ struct dmfmt_stream_opts {
 	void *arg;
 	unsigned depth;		/* reads in flight; 0: 32 */
 	size_t memory;		/* bytes of buffers at most; 0: 8 MiB; at least 1 MiB is taken */
-	const char *engine;	/* for tests: only this one (-EOPNOTSUPP if there is none); NULL: the best */
+	const char *engine;	/* tests: this one or -EOPNOTSUPP; NULL: the best there is */
 };
 int dmfmt_stream_open(struct dmfmt_dev *dev, const struct dmfmt_stream_opts *o,
 		      struct dmfmt_stream **out);

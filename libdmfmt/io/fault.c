@@ -2,9 +2,9 @@
 /*
  * A world of devices in memory that fail on cue, and whose every write and flush is remembered.
  *
- * Reads see the volatile content of a device; the log gives what was durable at any moment.  A write
- * is cut into logical blocks; a block version is the content of the whole block after the write.
- * Behind a cut, each block holds the version of the last flush or any later one.
+ * Reads see the volatile content of a device; the log gives what was durable at any moment.  A
+ * write is cut into logical blocks; a block version is the content of the whole block after the
+ * write.  Behind a cut, each block holds the version of the last flush or any later one.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -154,7 +154,7 @@ static int fault_read(struct dmfmt_layer *l, uint64_t off, void *buf, size_t len
 	return 0;
 }
 
-/* Write and log the blocks that the range touches.  An empty write is logged too, for the numbers. */
+/* Write and log the blocks that the range touches; an empty write too, for the numbers. */
 static int do_write(struct dmfmt_layer *l, uint64_t off, const void *buf, size_t len)
 {
 	struct disk *d = disk_of(l);
@@ -309,8 +309,8 @@ static int add_disk(struct dmfmt_world *w, const void *content, uint64_t size, u
 	return 0;
 }
 
-int dmfmt_world_add(struct dmfmt_world *w, struct dmfmt_ctx *ctx, const void *content, uint64_t size,
-		    uint32_t block, bool growable, const char *name, unsigned *id,
+int dmfmt_world_add(struct dmfmt_world *w, struct dmfmt_ctx *ctx, const void *content,
+		    uint64_t size, uint32_t block, bool growable, const char *name, unsigned *id,
 		    struct dmfmt_dev **out)
 {
 	struct fault_layer *f = calloc(1, sizeof(*f));
@@ -499,9 +499,9 @@ int dmfmt_world_state(const struct dmfmt_world *w, uint64_t nr_writes, const uin
 /* ---- every state worth trying ---------------------------------------------------------------- */
 
 /*
- * What matters of a subset is, for each block, the last version in it.  So a state is one choice per
- * block, among contents that differ; a block whose versions all equal what is durable is no choice.
- * The size of a device that has grown since its last flush is one more.
+ * What matters of a subset is, for each block, the last version in it.  So a state is one choice
+ * per block, among contents that differ; a block whose versions all equal what is durable is no
+ * choice.  The size of a device that has grown since its last flush is one more.
  */
 struct version {
 	unsigned dev;
@@ -527,7 +527,8 @@ struct states {
 	uint64_t *sizes;
 	uint64_t random;
 	int64_t count;
-	int (*fn)(void *arg, uint64_t nr_writes, void **bufs, const uint64_t *sizes, unsigned nr_devs);
+	int (*fn)(void *arg, uint64_t nr_writes, void **bufs, const uint64_t *sizes,
+		  unsigned nr_devs);
 	void *arg;
 };
 
@@ -545,7 +546,8 @@ static int by_place(const void *a, const void *b)
 static bool same_content(const struct states *s, const struct version *a, const struct version *b)
 {
 	const uint8_t *base = s->r.disks[a->dev].base;
-	const uint8_t *x = a->data ? a->data : base + a->off, *y = b->data ? b->data : base + b->off;
+	const uint8_t *x = a->data ? a->data : base + a->off;
+	const uint8_t *y = b->data ? b->data : base + b->off;
 	size_t len = a->len < b->len ? a->len : b->len;
 
 	return !memcmp(x, y, len);
@@ -781,8 +783,8 @@ static uint64_t logged_writes(const struct dmfmt_world *w)
 	return nr;
 }
 
-int64_t dmfmt_world_each_state(const struct dmfmt_world *w, unsigned exhaustive_bits, unsigned sampled,
-			       uint64_t seed,
+int64_t dmfmt_world_each_state(const struct dmfmt_world *w, unsigned exhaustive_bits,
+			       unsigned sampled, uint64_t seed,
 			       int (*fn)(void *arg, uint64_t nr_writes, void **bufs,
 					 const uint64_t *sizes, unsigned nr_devs),
 			       void *arg)

@@ -2,8 +2,8 @@
 /*
  * The bottom of a regular file or a block device.
  *
- * O_DIRECT wants buffers, offsets and lengths in whole logical blocks.  Whatever is not goes through
- * a bounce buffer, a window at a time:
+ * O_DIRECT wants buffers, offsets and lengths in whole logical blocks.  Whatever is not goes
+ * through a bounce buffer, a window at a time:
  *
  *      off          off+len
  *       |==============|            what the caller wants
@@ -90,7 +90,8 @@ static int get_bounce(struct file_layer *f)
 }
 
 /* The window at @off: its start, its length in *@win, and how much of @len lies in it. */
-static uint64_t window(const struct file_layer *f, uint64_t off, size_t len, size_t *win, size_t *part)
+static uint64_t window(const struct file_layer *f, uint64_t off, size_t len, size_t *win,
+		       size_t *part)
 {
 	uint64_t start = off & ~(uint64_t)(f->block - 1);
 	size_t skip = off - start;

@@ -3,8 +3,8 @@
  * The list of writes, for a dry run and for a real one.
  *
  * dev.c keeps this layer on top, so both list exactly what the code above has asked for.  A dry run
- * then keeps the new content in pages over the lower layer, and later reads see it; a real run hands
- * the write on.
+ * then keeps the new content in pages over the lower layer, and later reads see it; a real run
+ * hands the write on.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -228,7 +228,8 @@ int dmfmt_dev_set_plan(struct dmfmt_dev *dev, bool dry,
 	struct plan_layer *p = calloc(1, sizeof(*p));
 
 	if (!p)
-		return dmfmt_fail(dev->ctx, -ENOMEM, "%s: no memory for a list of writes", dev->path);
+		return dmfmt_fail(dev->ctx, -ENOMEM, "%s: no memory for a list of writes",
+				  dev->path);
 	p->l.ops = &plan_ops;
 	p->dry = dry;
 	p->fn = fn;

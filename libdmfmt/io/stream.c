@@ -2,18 +2,18 @@
 /*
  * Large sequential reading with read-ahead over computable positions.
  *
- * Parts stand in a ring in the order in which they are handed out; their buffers lie in an arena that
- * is used as a ring as well.  Two gaits:
+ * Parts stand in a ring in the order in which they are handed out; their buffers lie in an arena
+ * that is used as a ring as well.  Two gaits:
  *
  *   - What is in the page cache is read on demand, one part per call, with preadv2(RWF_NOWAIT) into
  *     the same few cache-warm pages: one system call, as a plain pread would cost.
- *   - With the first part that is not there an engine is started, and up to `depth` reads are kept in
- *     flight.  Positions are still tried with RWF_NOWAIT, unless several in a row have missed; then
- *     only now and then.  When nothing is in flight any more, we are back at the first gait.
+ *   - With the first part that is not there an engine is started, and up to `depth` reads are kept
+ *     in flight.  Positions are still tried with RWF_NOWAIT, unless several in a row have missed;
+ *     then only now and then.  When nothing is in flight any more, we are back at the first gait.
  *
- * O_DIRECT never tries.  Where the bottom cannot be read directly (a layer holds writes back, a buffer,
- * a fault device), parts are read through the layers when they are handed out.  So is a part that was
- * read ahead before a write to the device.
+ * O_DIRECT never tries.  Where the bottom cannot be read directly (a layer holds writes back, a
+ * buffer, a fault device), parts are read through the layers when they are handed out.  So is a
+ * part that was read ahead before a write to the device.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -237,8 +237,8 @@ static unsigned in_flight(const struct dmfmt_stream *s)
 	return s->engine ? s->engine->in_flight : 0;
 }
 
-/* Keep `depth` reads in flight; a quarter at a time, so that one system call starts several.  Nothing
- * is read ahead while nothing has to be waited for. */
+/* Keep `depth` reads in flight; a quarter at a time, so that one system call starts several.
+ * Nothing is read ahead while nothing has to be waited for. */
 static int fill(struct dmfmt_stream *s)
 {
 	struct part *p;

@@ -11,7 +11,8 @@
  * struct dmfmt_read - one read
  * @want: bytes asked for; @need of them must be there, the rest may lie past the end of the file
  * @done: bytes that are in @buf already
- * @flight: the engine has it; it alone looks at this, and nobody else touches the rest or the buffer
+ * @flight: the engine has it; it alone looks at this, and nobody else touches the rest or the
+ *          buffer
  *          until @wait has returned
  * @err: 0 or a negative errno
  */

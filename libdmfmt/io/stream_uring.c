@@ -66,8 +66,8 @@ static void uring_poll(struct dmfmt_engine *e)
 	io_uring_cq_advance(&u->ring, nr);
 }
 
-/* Submit what is prepared and wait for @nr answers.  A kernel short of memory or of room for answers
- * takes the rest once we have fetched some. */
+/* Submit what is prepared and wait for @nr answers.  A kernel short of memory or of room for
+ * answers takes the rest once we have fetched some. */
 static void enter(struct uring *u, unsigned nr)
 {
 	int ret;
@@ -99,8 +99,8 @@ static void uring_submit(struct dmfmt_engine *e, struct dmfmt_read *r)
 		dmfmt_read_finish(e->fd, r);
 		return;
 	}
-	/* not a registered descriptor: the kernel would hold the file, with its lock, for a while after
-	 * the ring is gone */
+	/* not a registered descriptor: the kernel would hold the file, with its lock, for a while
+	 * after the ring is gone */
 	io_uring_prep_read(sqe, e->fd, r->buf + r->done, r->want - r->done, r->from + r->done);
 	io_uring_sqe_set_data(sqe, r);
 	r->flight = true;

@@ -2,13 +2,14 @@
 /*
  * The layer that saves what is about to be overwritten.
  *
- * Writes are held back in pages, and reads see them.  On a flush, or when 8 MiB are held back, the queue
- * is drained: the old bytes of all of it are appended to the undo file, the file is synced (the first
- * time its directory as well), and only then the device is written.  So a power cut leaves either a
- * device that is untouched since the last drain, or one whose every changed block has its record.
+ * Writes are held back in pages, and reads see them.  On a flush, or when 8 MiB are held back, the
+ * queue is drained: the old bytes of all of it are appended to the undo file, the file is synced
+ * (the first time its directory as well), and only then the device is written.  So a power cut
+ * leaves either a device that is untouched since the last drain, or one whose every changed block
+ * has its record.
  *
- * Between two flushes the order of writes means nothing (any subset of them may survive a power cut), so
- * the queue may join, sort and replace them.
+ * Between two flushes the order of writes means nothing (any subset of them may survive a power
+ * cut), so the queue may join, sort and replace them.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -158,7 +159,8 @@ static int start(struct undo_layer *u)
 }
 
 /* Head of the next record in u->record, but for its table and its CRC. */
-static void begin_record(struct undo_layer *u, const char *magic, uint64_t off, size_t len, bool last)
+static void begin_record(struct undo_layer *u, const char *magic, uint64_t off, size_t len,
+			 bool last)
 {
 	uint8_t *h = u->record;
 
@@ -288,8 +290,9 @@ static int write_all(struct undo_layer *u, const struct run *all)
 		err = u->l.lower->ops->write(u->l.lower, r.off, u->new, r.len);
 		if (err) {
 			errno = -err;
-			dmfmt_fail(u->dev->ctx, err, "%s: offset %llu: write of %zu bytes failed: %m",
-				   u->dev->path, (unsigned long long)r.off, r.len);
+			dmfmt_fail(u->dev->ctx, err,
+				   "%s: offset %llu: write of %zu bytes failed: %m", u->dev->path,
+				   (unsigned long long)r.off, r.len);
 		}
 	}
 	return err;
@@ -354,7 +357,7 @@ static int get_page(struct undo_layer *u, uint64_t nr, struct dmfmt_page **out)
 	return err ? err : *out ? 0 : -ENOMEM;
 }
 
-/* Sectors are held back whole: if the write covers only a part of one, the rest comes from below. */
+/* Sectors are held back whole: of one that is written in part, the rest comes from below. */
 static int complete_sector(struct undo_layer *u, struct dmfmt_page *p, unsigned sector)
 {
 	size_t at = sector * UNDO_BLOCK;
@@ -365,7 +368,8 @@ static int complete_sector(struct undo_layer *u, struct dmfmt_page *p, unsigned 
 				     UNDO_BLOCK);
 }
 
-static int write_page(struct undo_layer *u, struct dmfmt_page *p, size_t at, const void *buf, size_t len)
+static int write_page(struct undo_layer *u, struct dmfmt_page *p, size_t at, const void *buf,
+		      size_t len)
 {
 	unsigned first = at / UNDO_BLOCK, last = (at + len - 1) / UNDO_BLOCK, i;
 	int err = 0;

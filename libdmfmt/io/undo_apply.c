@@ -2,12 +2,12 @@
 /*
  * Reading an undo file, and writing the old bytes back.
  *
- * A block of the device has a history: the bytes from before the first record, then what each record
- * wrote.  After a power cut it may hold any of these, and after an undo that was cut as well.  If every
- * block holds one of them, the oldest bytes are written back; else nothing is.
+ * A block of the device has a history: the bytes from before the first record, then what each
+ * record wrote.  After a power cut it may hold any of these, and after an undo that was cut as
+ * well.  If every block holds one of them, the oldest bytes are written back; else nothing is.
  *
- * Memory holds an index of the records.  The device is gone through in windows of 1 MiB, and tables and
- * old bytes are read from the file for the window at hand.
+ * Memory holds an index of the records.  The device is gone through in windows of 1 MiB, and tables
+ * and old bytes are read from the file for the window at hand.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -42,7 +42,7 @@ struct dmfmt_undo {
 	uint64_t id, device_bytes, time, header_bytes, bytes;
 	bool complete;
 	struct records good;		/* oldest first */
-	struct records torn;		/* of the batch that was cut, as far as their heads are sound */
+	struct records torn;		/* of the batch that was cut, where their heads are sound */
 	uint8_t *head;			/* of one record */
 	uint8_t *data;
 };
@@ -91,7 +91,8 @@ static int take_strings(struct dmfmt_undo *u, const uint8_t *h)
 		uint32_t len = undo_get32(h + UNDO_H_LENGTHS + 4 * i);
 
 		if (len > u->header_bytes - at)
-			return damaged(u, UNDO_H_LENGTHS + 4 * i, "a string is longer than the header");
+			return damaged(u, UNDO_H_LENGTHS + 4 * i,
+				       "a string is longer than the header");
 		*strings[i] = strndup((const char *)h + at, len);
 		if (!*strings[i])
 			return dmfmt_fail(u->ctx, -ENOMEM, "%s: no memory", u->file->path);
@@ -225,8 +226,9 @@ static int set_aside(struct dmfmt_undo *u, uint64_t batch)
 }
 
 /*
- * Something at @pos is no sound record number @nr.  If its batch was the last one, the power was cut
- * before that was durable, and the device has nothing of it.  A head of a later batch proves otherwise.
+ * Something at @pos is no sound record number @nr.  If its batch was the last one, the power was
+ * cut before that was durable, and the device has nothing of it.  A head of a later batch proves
+ * otherwise.
  */
 static int look_behind(struct dmfmt_undo *u, uint64_t pos, uint64_t nr, uint64_t batch)
 {
@@ -262,7 +264,8 @@ static int read_records(struct dmfmt_undo *u)
 	int ret;
 
 	while (pos < u->file->size) {
-		ret = dmfmt_progress_step(u->ctx, "reading the undo file", 1, 1, pos, u->file->size);
+		ret = dmfmt_progress_step(u->ctx, "reading the undo file", 1, 1, pos,
+					  u->file->size);
 		if (ret)
 			return ret;
 		ret = read_head(u, pos, &r);
@@ -284,7 +287,7 @@ static int read_records(struct dmfmt_undo *u)
 		pos = data_pos(&r) + r.length;
 		prev = r;
 	}
-	return prev.last ? 0 : set_aside(u, prev.batch);	/* cut between two records of a batch */
+	return prev.last ? 0 : set_aside(u, prev.batch); /* cut between two records of a batch */
 }
 
 /* ---- opening -------------------------------------------------------------------------------- */
@@ -301,7 +304,8 @@ static int load(struct dmfmt_undo *u)
 	return err ? err : read_records(u);
 }
 
-static int open_undo(struct dmfmt_ctx *ctx, struct dmfmt_dev *file, bool own, struct dmfmt_undo **out)
+static int open_undo(struct dmfmt_ctx *ctx, struct dmfmt_dev *file, bool own,
+		     struct dmfmt_undo **out)
 {
 	struct dmfmt_undo *u = calloc(1, sizeof(*u));
 	int err;
@@ -373,7 +377,8 @@ void dmfmt_undo_get_info(const struct dmfmt_undo *u, struct dmfmt_undo_info *inf
 	memcpy(info, &full, size);
 }
 
-int dmfmt_undo_list(struct dmfmt_undo *u, int (*fn)(void *arg, const struct dmfmt_write *w), void *arg)
+int dmfmt_undo_list(struct dmfmt_undo *u, int (*fn)(void *arg, const struct dmfmt_write *w),
+		    void *arg)
 {
 	size_t i;
 	int ret = 0;
@@ -405,7 +410,7 @@ struct sweep {
 	size_t nr_here;
 	uint64_t start;			/* of the window */
 	bool covered[WINDOW_BLOCKS];	/* by a good record */
-	bool known[WINDOW_BLOCKS];	/* holds a state of its history; or: old bytes are in place */
+	bool known[WINDOW_BLOCKS];	/* holds a known state; then: old bytes are in buf */
 	uint32_t crc[WINDOW_BLOCKS];	/* of what the device holds */
 	uint8_t *buf;			/* WINDOW bytes */
 };
@@ -548,7 +553,7 @@ static int compare_record(struct sweep *s, const struct record *r)
 			s->known[i] |= s->crc[i] == old || s->crc[i] == new;
 		else if (!s->covered[i] && s->crc[i] == new && old != new)
 			err = dmfmt_fail(s->u->ctx, -EILSEQ,
-					 "%s: offset %llu: a record is damaged, and %s holds at offset %llu what it describes",
+					 "%s: offset %llu: a record is damaged, but not void: %s holds what it wrote at offset %llu",
 					 s->u->file->path, (unsigned long long)r->pos, s->dev->path,
 					 (unsigned long long)(s->start + i * UNDO_BLOCK));
 	}
@@ -566,7 +571,7 @@ static int compare_window(struct sweep *s)
 	for (i = 0; !err && i < WINDOW_BLOCKS; i++)
 		if (s->covered[i] && !s->known[i])
 			err = dmfmt_fail(s->u->ctx, -ESTALE,
-					 "%s: offset %llu: holds neither the bytes from before nor those written, expected one of them",
+					 "%s: offset %llu: holds neither old nor recorded new bytes, expected one of them",
 					 s->dev->path,
 					 (unsigned long long)(s->start + i * UNDO_BLOCK));
 	return err;

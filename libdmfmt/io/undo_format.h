@@ -9,11 +9,12 @@
  *             `- record 0 ---------------------' `- record 1 --------------------'
  *
  * A batch is the records between two syncs of the file; the device is written only after the sync.
- * The last record of a batch says so.  `done` marks that the command came to its end; it is a batch of
- * its own, and more may follow it.
+ * The last record of a batch says so.  `done` marks that the command came to its end; it is a batch
+ * of its own, and more may follow it.
  *
- * If a record is damaged and no later batch exists, the power was cut before its sync: nothing of that
- * batch has reached the device, and it is left out.  If a later batch exists, the file is damaged.
+ * If a record is damaged and no later batch exists, the power was cut before its sync: nothing of
+ * that batch has reached the device, and it is left out.  If a later batch exists, the file is
+ * damaged.
  *
  *   header                               record head
  *    0 magic "dmfmtUDO"                   0 magic "writ" or "done"
@@ -103,6 +104,7 @@ static inline uint32_t undo_head_bytes(uint64_t length)
 	return (n + UNDO_BLOCK - 1) & ~(UNDO_BLOCK - 1);
 }
 
-_Static_assert(UNDO_R_TABLE + UNDO_LENGTH_MAX / UNDO_BLOCK * 8 <= UNDO_HEAD_MAX, "head of a record");
+_Static_assert(UNDO_R_TABLE + UNDO_LENGTH_MAX / UNDO_BLOCK * 8 <= UNDO_HEAD_MAX,
+	       "head of a record");
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * Who uses a device.
  *
- * The kernel only says that an exclusive open fails, not for whom; and it says nothing where the user
- * is a loop device.  So the users are looked up: mounts, swap, holders in sysfs, loop devices.
+ * The kernel only says that an exclusive open fails, not for whom; and it says nothing where the
+ * user is a loop device.  So the users are looked up: mounts, swap, holders in sysfs, loop devices.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -33,8 +33,8 @@ int dmfmt_stack_holds(const struct dmfmt_roots *r, const struct stat *dir, uint6
 /* the mount that @fd was opened through, 0 if not known */
 uint64_t dmfmt_mnt_id(int fd);
 
-/* live.c, only where there is libdevmapper: name and first target of a dm device, "vg-cow (snapshot)";
- * -errno if it will not say */
+/* live.c, only where there is libdevmapper: name and first target of a dm device, as in
+ * "vg-cow (snapshot)"; -errno if it will not say */
 int dmfmt_live_dm_words(dev_t dev, char *buf, size_t len);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* What libdevmapper knows about live devices; the only file that calls it, empty where there is none. */
+/* What libdevmapper knows about live devices; the only file that calls it, empty without it. */
 #ifdef HAVE_DEVMAPPER
 #include <errno.h>
 #include <fcntl.h>
@@ -30,8 +30,8 @@ static int words(struct dm_task *task, char *buf, size_t len)
 }
 
 /*
- * The library answers 1 for success and keeps its state in globals.  A lock on the control device, taken
- * through a descriptor of our own, lets one thread at a time in without a global here.
+ * The library answers 1 for success and keeps its state in globals.  A lock on the control device,
+ * taken through a descriptor of our own, lets one thread at a time in without a global here.
  */
 int dmfmt_live_dm_words(dev_t dev, char *buf, size_t len)
 {

@@ -20,7 +20,7 @@
 #include <unistd.h>
 #include "inuse.h"
 
-#define NODES_MAX 4096		/* devices; a machine with more below one file system is not expected */
+#define NODES_MAX 4096		/* devices; more below one file system are not expected */
 #define DEPTH_MAX 32		/* loop devices on file systems on loop devices ... */
 
 struct node {
@@ -78,7 +78,7 @@ static int add_path(struct stack *s, const char *path)
 	return ret;
 }
 
-/* ---- file systems without a device number of their own ---------------------------------------- */
+/* ---- file systems without a device of their own ------------------------------------------- */
 
 /* btrfs names one of its devices as source; the others stand in sysfs. */
 static int visit_btrfs_device(void *arg, const char *name)
@@ -210,10 +210,11 @@ static int visit_node(struct stack *s, dev_t dev)
 			       minor(dev));
 	if (!ret && !dmfmt_sysfs_parent(s->r, dev, &disk))
 		ret = add_dev(s, disk, false);
-	if (!ret && dmfmt_sysfs_attr(s->r, backing, sizeof(backing),
-				     "dev/block/%u:%u/loop/backing_file", major(dev), minor(dev)) > 0)
-		ret = add_path(s, backing);
-	return ret;
+	if (ret || dmfmt_sysfs_attr(s->r, backing, sizeof(backing),
+				    "dev/block/%u:%u/loop/backing_file", major(dev),
+				    minor(dev)) <= 0)
+		return ret;
+	return add_path(s, backing);
 }
 
 static bool is_target(const struct stack *s, const struct node *n)

@@ -122,12 +122,13 @@ static int visit_partition(void *arg, const char *name)
 	return p->fn(p->arg, part);
 }
 
-int dmfmt_sysfs_partitions(const struct dmfmt_roots *r, dev_t disk, int (*fn)(void *arg, dev_t part),
-			   void *arg)
+int dmfmt_sysfs_partitions(const struct dmfmt_roots *r, dev_t disk,
+			   int (*fn)(void *arg, dev_t part), void *arg)
 {
 	struct partitions p = { r, disk, fn, arg };
 
-	return dmfmt_sysfs_list(r, visit_partition, &p, "dev/block/%u:%u", major(disk), minor(disk));
+	return dmfmt_sysfs_list(r, visit_partition, &p, "dev/block/%u:%u", major(disk),
+				minor(disk));
 }
 
 int dmfmt_sysfs_parent(const struct dmfmt_roots *r, dev_t part, dev_t *disk)
@@ -140,7 +141,7 @@ int dmfmt_sysfs_parent(const struct dmfmt_roots *r, dev_t part, dev_t *disk)
 	return dmfmt_sysfs_dev(r, disk, "dev/block/%u:%u/../dev", major(part), minor(part));
 }
 
-/* Blanks, newlines and backslashes in mountinfo and swaps are written as \ and three octal digits. */
+/* Blanks, newlines and backslashes in mountinfo and swaps are \ and three octal digits. */
 static char *unescape(char *s)
 {
 	char *from = s, *to = s;
@@ -158,7 +159,8 @@ static char *unescape(char *s)
 	return s;
 }
 
-static int each_line(const char *root, const char *name, int (*fn)(void *arg, char *line), void *arg)
+static int each_line(const char *root, const char *name, int (*fn)(void *arg, char *line),
+		     void *arg)
 {
 	char path[PATH_MAX];
 	char *line = NULL;
@@ -261,8 +263,8 @@ static int visit_loop(void *arg, const char *name)
 	return loops->fn(loops->arg, name, backing);
 }
 
-int dmfmt_loops(const struct dmfmt_roots *r, int (*fn)(void *arg, const char *loop, const char *backing),
-		void *arg)
+int dmfmt_loops(const struct dmfmt_roots *r,
+		int (*fn)(void *arg, const char *loop, const char *backing), void *arg)
 {
 	struct loops loops = { r, fn, arg };
 

@@ -27,8 +27,8 @@ int dmfmt_sysfs_dev(const struct dmfmt_roots *r, dev_t *dev, const char *fmt, ..
 int dmfmt_sysfs_list(const struct dmfmt_roots *r, dmfmt_name_fn fn, void *arg, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 /* partitions of a disk: names of their folders in its own */
-int dmfmt_sysfs_partitions(const struct dmfmt_roots *r, dev_t disk, int (*fn)(void *arg, dev_t part),
-			   void *arg);
+int dmfmt_sysfs_partitions(const struct dmfmt_roots *r, dev_t disk,
+			   int (*fn)(void *arg, dev_t part), void *arg);
 /* the disk that @part is a partition of; -ENOENT if it is none */
 int dmfmt_sysfs_parent(const struct dmfmt_roots *r, dev_t part, dev_t *disk);
 
@@ -43,7 +43,7 @@ int dmfmt_mounts(const struct dmfmt_roots *r, int (*fn)(void *arg, const struct 
 /* paths in /proc/swaps */
 int dmfmt_swaps(const struct dmfmt_roots *r, dmfmt_name_fn fn, void *arg);
 /* loop devices and the path of what is behind them */
-int dmfmt_loops(const struct dmfmt_roots *r, int (*fn)(void *arg, const char *loop, const char *backing),
-		void *arg);
+int dmfmt_loops(const struct dmfmt_roots *r,
+		int (*fn)(void *arg, const char *loop, const char *backing), void *arg);
 
 #endif

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Everything that reads an exception store, on any bytes.  Beyond not crashing: a store that is read is
- * not changed (its memory cannot be written), what a walk gives a restore takes back byte for byte or refuses, and a repair
- * leaves nothing for the next one to mend.
+ * Everything that reads an exception store, on any bytes.  Beyond not crashing: a store that is read
+ * is not changed (its memory cannot be written), what a walk gives a restore takes back byte for byte
+ * or refuses, and a repair leaves nothing for the next one to mend.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -32,7 +32,8 @@ static void test_bounds(void)
 	EQ(dmfmt_dev_zero(dev, 0, UINT64_MAX), -ERANGE);
 	CHECK(is_filled(image, 0, SIZE, 1));
 	EQ(dmfmt_dev_write(dev, 3, "abc", 3), 0);
-	CHECK(!memcmp(image + 3, "abc", 3) && is_filled(image, 0, 3, 1) && is_filled(image + 6, 6, 9, 1));
+	CHECK(!memcmp(image + 3, "abc", 3));
+	CHECK(is_filled(image, 0, 3, 1) && is_filled(image + 6, 6, 9, 1));
 	EQ(dmfmt_dev_zero(dev, 1, SIZE - 2), 0);
 	CHECK(is_filled(image, 0, 1, 1) && !image[1] && !image[SIZE - 2]);
 	CHECK(is_filled(image + SIZE - 1, SIZE - 1, 1, 1));
@@ -208,7 +209,8 @@ static void test_create(void)
 /* Reads and writes of all alignments against a copy in memory. */
 static void try_alignments(struct dmfmt_dev *dev, uint8_t *copy, size_t size)
 {
-	static const size_t lengths[] = { 1, 511, 512, 513, 4095, 4096, 4097, 65536, 1048576, 1500001 };
+	static const size_t lengths[] = { 1, 511, 512, 513, 4095, 4096, 4097, 65536, 1048576,
+					  1500001 };
 	uint8_t *mem = malloc(size + 8);
 	unsigned seed = 7, bad = 0;
 	size_t i;

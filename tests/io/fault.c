@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The model of a power cut itself: which states it tries, and that the cues come when they should. */
+/* The model of a power cut itself: which states it tries, and that the cues come in time. */
 #include "io_test.h"
 #include "../../libdmfmt/io/fault.h"
 
@@ -170,7 +170,8 @@ struct sizes {
 	unsigned small, large, data;
 };
 
-static int note_size(void *arg, uint64_t nr_writes, void **bufs, const uint64_t *sizes, unsigned nr_devs)
+static int note_size(void *arg, uint64_t nr_writes, void **bufs, const uint64_t *sizes,
+		     unsigned nr_devs)
 {
 	struct sizes *s = arg;
 

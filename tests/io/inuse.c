@@ -28,7 +28,7 @@ static void make(const char *name, const char *fmt, ...)
 	fclose(f);
 }
 
-/* a block device: sys/devices/PLACE, its number, links to it from dev/block, block and class/block */
+/* a block device: sys/devices/PLACE, and links to it from dev/block, block and class/block */
 static void make_block(const char *place, const char *number, bool partition)
 {
 	char name[512], target[512], link[PATH_MAX + 512];
@@ -127,7 +127,8 @@ static void make_world(void)
 	make("up/.keep", "%s", "");
 	make("swapfile", "swap\n");
 	make("proc/swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
-			   "%s/swapfile                            file\t1024\t0\t-2\n", test_folder);
+			   "%s/swapfile                 file\t1024\t0\t-2\n",
+	     test_folder);
 	roots.proc = in_folder("proc");
 	roots.sys = in_folder("sys");
 }
@@ -174,7 +175,7 @@ static void test_block_devices(void)
 	used_by(block(99, 1), NULL);	/* sysfs does not know it */
 }
 
-/* A disk is used when a partition is, a partition when the disk is, and neighbours do not matter. */
+/* A disk is used when a partition is, a partition when the disk is; neighbours do not matter. */
 static void test_partitions(void)
 {
 	used_by(block(8, 0), "mounted on /boot");
@@ -274,7 +275,7 @@ static void test_anonymous(void)
 	EQ(holds(0, 99, 21, block(8, 1)), 0);		/* found by its mount, source not there */
 	EQ(holds(0, 99, 4711, block(8, 1)), 0);
 	if (major(here.st_dev)) {
-		EQ(holds(0, 41, 0, block(major(here.st_dev), minor(here.st_dev))), 1);	/* overlay */
+		EQ(holds(0, 41, 0, block(major(here.st_dev), minor(here.st_dev))), 1); /* overlay */
 		EQ(holds(0, 99, 25, block(major(here.st_dev), minor(here.st_dev))), 1);
 	}
 	EQ(holds(0, 42, 0, block(8, 1)), 0);

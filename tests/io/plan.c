@@ -31,7 +31,8 @@ static int work(struct dmfmt_dev *dev)
 	int err = 0;
 
 	for (i = 0; i < 300 && !err; i++) {
-		size_t len = (seed >> 8) % (i % 50 ? 9000 : sizeof(buf)), off = seed % (SIZE - sizeof(buf));
+		size_t len = (seed >> 8) % (i % 50 ? 9000 : sizeof(buf));
+		size_t off = seed % (SIZE - sizeof(buf));
 
 		err = dmfmt_dev_read(dev, off, buf, len);
 		seed = seed * 1103515245 + dmfmt_crc32c(0, buf, len);

@@ -25,8 +25,8 @@ static int next_position(void *arg, uint64_t *off, uint64_t *len)
 	return 1;
 }
 
-static struct dmfmt_stream *open_stream(struct dmfmt_dev *dev, struct positions *p, const char *engine,
-					unsigned depth, size_t memory)
+static struct dmfmt_stream *open_stream(struct dmfmt_dev *dev, struct positions *p,
+					const char *engine, unsigned depth, size_t memory)
 {
 	struct dmfmt_stream_opts o = { .next = next_position, .arg = p, .depth = depth,
 				       .memory = memory, .engine = engine };
@@ -193,7 +193,7 @@ static void test_holes(void)
 	struct dmfmt_stream *s;
 	struct dmfmt_dev *dev;
 	uint64_t off;
-	const uint8_t *buf;
+	const void *v;
 	unsigned bad, nr;
 	size_t i, len, k;
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -206,7 +206,9 @@ static void test_holes(void)
 		EQ(dmfmt_dev_open(ctx, path, 0, &dev), 0);
 		p = (struct positions){ 0, 64 << 10, 4096, 1024, 0 };
 		s = open_stream(dev, &p, engines[i], 0, 0);
-		for (bad = nr = 0; s && dmfmt_stream_next(s, (const void **)&buf, &off, &len) == 1; nr++) {
+		for (bad = nr = 0; s && dmfmt_stream_next(s, &v, &off, &len) == 1; nr++) {
+			const uint8_t *buf = v;
+
 			for (k = 0; k < len; k++)
 				bad += off == 32 << 20 && k < 4 ? buf[k] != "data"[k] : buf[k] != 0;
 		}
@@ -241,7 +243,8 @@ static void test_errors(void)
 
 			CHECK(off == nr * 4096 && len == 4096);
 			good += ret == 1 && is_filled(buf, off, len, SEED);
-			bad += ret == -EIO && strstr(dmfmt_ctx_error(ctx), "read of 4096 bytes failed");
+			bad += ret == -EIO &&
+			       strstr(dmfmt_ctx_error(ctx), "read of 4096 bytes failed");
 		}
 		if (s) {
 			EQ(good, 128);

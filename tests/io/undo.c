@@ -3,7 +3,6 @@
 #include "io_test.h"
 #include "../../libdmfmt/io/fault.h"
 #include "../../libdmfmt/io/undo_format.h"
-#include "../../libdmfmt/format/crc32c.h"
 
 #define SIZE 65536
 
@@ -92,7 +91,8 @@ static void test_round_trip(void)
 	put(dev, 5, 3, 2);
 	STREQ(dmfmt_dev_undo_path(dev), file);
 	EQ(dmfmt_dev_read(dev, 0, buf, 64), 0);
-	CHECK(is_filled(buf, 0, 5, 1) && is_filled(buf + 5, 5, 3, 2) && is_filled(buf + 8, 8, 56, 1));
+	CHECK(is_filled(buf, 0, 5, 1) && is_filled(buf + 5, 5, 3, 2) &&
+	      is_filled(buf + 8, 8, 56, 1));
 	CHECK(holds(path, before, SIZE));
 	change(dev);
 	EQ(dmfmt_dev_sync(dev), 0);
@@ -109,7 +109,8 @@ static void test_round_trip(void)
 	STREQ(info.command, "repair -a");
 	STREQ(info.dmfmt_version, DMFMT_VERSION);
 	EQ(info.device_bytes, SIZE);
-	CHECK(info.complete && info.nr_writes >= 4 && info.bytes >= 40000 && info.time > 1000000000);
+	CHECK(info.complete && info.nr_writes >= 4 && info.bytes >= 40000 &&
+	      info.time > 1000000000);
 	dmfmt_undo_close(u);
 	EQ(undo(file, path), 0);
 	CHECK(holds(path, before, SIZE));
@@ -220,7 +221,8 @@ static void test_stale(void)
 		after = load(path, SIZE);
 		if (ours) {
 			EQ(undo(file, path), -ESTALE);
-			snprintf(words, sizeof(words), "device: offset %u: holds neither", (unsigned)off);
+			snprintf(words, sizeof(words), "device: offset %u: holds neither",
+				 (unsigned)off);
 			CHECK(error_has(words));
 			CHECK(holds(path, after, SIZE));
 		}
@@ -293,7 +295,7 @@ static void test_truncated(void)
 		refused += err == -EILSEQ || err == -ESTALE;
 		other += err && err != -EILSEQ && err != -ESTALE;
 		if (!err) {
-			/* a whole batch is missing: what is left was undone, the rest is as it was */
+			/* a whole batch is missing: what is left was undone */
 			now = load(path, SIZE);
 			CHECK(is_filled(now, 0, 1024, 1));
 			free(now);
@@ -388,10 +390,10 @@ static struct dmfmt_dev *buffer_device(void *buf, uint64_t size)
 	return dev;
 }
 
-/* Apply in a world of its own that ends after @writes writes; what is there then goes on. */
 static int apply(void *buf, void *undo_buf, uint64_t undo_size, struct crash *c)
 {
-	struct dmfmt_dev *dev = buffer_device(buf, SIZE), *file = buffer_device(undo_buf, undo_size);
+	struct dmfmt_dev *dev = buffer_device(buf, SIZE);
+	struct dmfmt_dev *file = buffer_device(undo_buf, undo_size);
 	struct dmfmt_undo_info info = { .size = sizeof(info) };
 	struct dmfmt_undo *u = NULL;
 	int err;
@@ -410,7 +412,8 @@ static int apply(void *buf, void *undo_buf, uint64_t undo_size, struct crash *c)
 
 /* Whatever is left: either there is no undo file yet and the device is untouched, or undo brings it
  * back. */
-static int crash_state(void *arg, uint64_t nr_writes, void **bufs, const uint64_t *sizes, unsigned nr)
+static int crash_state(void *arg, uint64_t nr_writes, void **bufs, const uint64_t *sizes,
+		       unsigned nr)
 {
 	struct crash *c = arg;
 	int err;
@@ -430,42 +433,77 @@ static int crash_state(void *arg, uint64_t nr_writes, void **bufs, const uint64_
 	return -EIO;
 }
 
-static void test_power_cuts(void)
-{
-	struct dmfmt_world *w = dmfmt_world_new();
-	struct crash c = { .synced = UINT64_MAX };
+/* A disk with the content `before` and an empty undo file, in one world. */
+struct pair {
+	struct dmfmt_world *w;
 	struct dmfmt_dev *dev, *file;
-	uint64_t r, wr, f, size;
-	int64_t states;
-	uint8_t *all;
-	void *after;
+};
 
-	fill(before, 0, SIZE, 1);
-	EQ(dmfmt_world_add(w, ctx, before, SIZE, 512, false, "disk", NULL, &dev), 0);
-	EQ(dmfmt_world_add(w, ctx, NULL, 0, 512, true, "undo", NULL, &file), 0);
-	EQ(dmfmt_dev_set_undo_dev(dev, file, "test"), 0);
-	change(dev);
-	EQ(dmfmt_dev_sync(dev), 0);
-	dmfmt_world_counts(w, &r, &wr, &f);
-	/* the mark is the last write; the device was complete before it */
-	c.synced = wr;
-	all = malloc(4096);
-	memset(all, 0xff, 4096);
-	EQ(dmfmt_world_state(w, wr, all, 0, &after, &size), 0);
-	c.after = after;
-	states = dmfmt_world_each_state(w, 10, 200, 42, crash_state, &c);
-	CHECK(states > 500);
-	printf("# %lld states: %u undone, %u before there was an undo file, %u after the end\n",
-	       (long long)states, (unsigned)c.applied, (unsigned)c.headless, (unsigned)c.complete);
-	CHECK(c.headless && c.complete && c.applied > c.headless);
-	dmfmt_dev_close(dev);
-	dmfmt_dev_close(file);
-	dmfmt_world_free(w);
-	free(after);
-	free(all);
+static struct pair make_pair(void)
+{
+	struct pair p = { .w = dmfmt_world_new() };
+
+	EQ(dmfmt_world_add(p.w, ctx, before, SIZE, 512, false, "disk", NULL, &p.dev), 0);
+	EQ(dmfmt_world_add(p.w, ctx, NULL, 0, 512, true, "undo", NULL, &p.file), 0);
+	EQ(dmfmt_dev_set_undo_dev(p.dev, p.file, "test"), 0);
+	return p;
 }
 
-static int rerun_state(void *arg, uint64_t nr_writes, void **bufs, const uint64_t *sizes, unsigned nr)
+static void free_pair(struct pair *p)
+{
+	dmfmt_dev_close(p->dev);
+	dmfmt_dev_close(p->file);
+	dmfmt_world_free(p->w);
+}
+
+static uint64_t nr_writes_of(const struct pair *p)
+{
+	uint64_t reads, writes, flushes;
+
+	dmfmt_world_counts(p->w, &reads, &writes, &flushes);
+	return writes;
+}
+
+/* Content of both behind @nr_writes writes, with the pending blocks where @bits has a bit. */
+static void state_of(const struct pair *p, uint64_t nr_writes, uint8_t bits, void **bufs,
+		     uint64_t *sizes)
+{
+	static uint8_t subset[65536];
+	unsigned i;
+
+	memset(subset, bits, sizeof(subset));
+	for (i = 0; i < 2; i++)
+		EQ(dmfmt_world_state(p->w, nr_writes, subset, i, &bufs[i], &sizes[i]), 0);
+}
+
+static void test_power_cuts(void)
+{
+	struct crash c = { 0 };
+	struct pair p;
+	uint64_t sizes[2];
+	int64_t states;
+	void *bufs[2];
+
+	fill(before, 0, SIZE, 1);
+	p = make_pair();
+	change(p.dev);
+	EQ(dmfmt_dev_sync(p.dev), 0);
+	/* the mark is the last write; the device was complete before it */
+	c.synced = nr_writes_of(&p);
+	state_of(&p, c.synced, 0xff, bufs, sizes);
+	c.after = bufs[0];
+	states = dmfmt_world_each_state(p.w, 10, 200, 42, crash_state, &c);
+	CHECK(states > 500);
+	printf("# %lld states: %u undone, %u without an undo file yet, %u after the end\n",
+	       (long long)states, (unsigned)c.applied, (unsigned)c.headless, (unsigned)c.complete);
+	CHECK(c.headless && c.complete && c.applied > c.headless);
+	free_pair(&p);
+	free(bufs[0]);
+	free(bufs[1]);
+}
+
+static int rerun_state(void *arg, uint64_t nr_writes, void **bufs, const uint64_t *sizes,
+		       unsigned nr)
 {
 	struct crash *c = arg;
 	int err = apply(bufs[0], bufs[1], sizes[1], c);
@@ -473,110 +511,104 @@ static int rerun_state(void *arg, uint64_t nr_writes, void **bufs, const uint64_
 	c->states++;
 	if (!err && !memcmp(bufs[0], before, SIZE))
 		return 0;
-	printf("# undo cut behind write %u: %d %s\n", (unsigned)nr_writes, err, dmfmt_ctx_error(ctx));
+	printf("# undo cut behind write %u: %d %s\n", (unsigned)nr_writes, err,
+	       dmfmt_ctx_error(ctx));
 	return -EIO;
 }
 
-/* The undo itself is cut, and run again: from the end, and from the middle of the command. */
+/* Undo what is in @bufs, in a world where that can be cut at any moment, and again from there. */
+static void undo_with_cuts(void **bufs, uint64_t *sizes)
+{
+	struct dmfmt_world *w = dmfmt_world_new();
+	struct dmfmt_dev *dev, *file;
+	struct dmfmt_undo *u;
+	struct crash c = { 0 };
+
+	sizes[1] &= ~511ull;
+	EQ(dmfmt_world_add(w, ctx, bufs[0], SIZE, 512, false, "disk", NULL, &dev), 0);
+	EQ(dmfmt_world_add(w, ctx, bufs[1], sizes[1], 512, false, "undo", NULL, &file), 0);
+	if (!dmfmt_undo_open_dev(ctx, file, &u)) {
+		EQ(dmfmt_undo_apply(u, dev), 0);
+		CHECK(dmfmt_world_each_state(w, 10, 200, 1, rerun_state, &c) > 0);
+		dmfmt_undo_close(u);
+	}
+	dmfmt_dev_close(dev);
+	dmfmt_dev_close(file);
+	dmfmt_world_free(w);
+}
+
+/* The undo itself is cut and run again: from the end, and from the middle of the command. */
 static void test_undo_is_cut(void)
 {
-	unsigned cut;
+	struct pair p = make_pair();
+	uint64_t sizes[2], cut;
+	void *bufs[2];
 
-	for (cut = 3; cut < 12; cut += 2) {
-		struct dmfmt_world *w = dmfmt_world_new(), *w2 = dmfmt_world_new();
-		struct dmfmt_dev *dev, *file, *dev2, *file2;
-		uint8_t half[512];
-		struct crash c = { 0 };
-		struct dmfmt_undo *u;
-		void *bufs[2];
-		uint64_t sizes[2], r, wr, f;
-
-		memset(half, 0x55, sizeof(half));
-		EQ(dmfmt_world_add(w, ctx, before, SIZE, 512, false, "disk", NULL, &dev), 0);
-		EQ(dmfmt_world_add(w, ctx, NULL, 0, 512, true, "undo", NULL, &file), 0);
-		EQ(dmfmt_dev_set_undo_dev(dev, file, "test"), 0);
-		change(dev);
-		EQ(dmfmt_dev_sync(dev), 0);
-		dmfmt_world_counts(w, &r, &wr, &f);
-		EQ(dmfmt_world_state(w, wr - cut < wr ? wr - cut : wr, half, 0, &bufs[0], &sizes[0]), 0);
-		EQ(dmfmt_world_state(w, wr - cut < wr ? wr - cut : wr, half, 1, &bufs[1], &sizes[1]), 0);
-		EQ(dmfmt_world_add(w2, ctx, bufs[0], SIZE, 512, false, "disk", NULL, &dev2), 0);
-		EQ(dmfmt_world_add(w2, ctx, bufs[1], sizes[1] & ~511ull, 512, false, "undo", NULL, &file2), 0);
-		if (!dmfmt_undo_open_dev(ctx, file2, &u)) {
-			EQ(dmfmt_undo_apply(u, dev2), 0);
-			CHECK(dmfmt_world_each_state(w2, 10, 200, 1, rerun_state, &c) > 0);
-			dmfmt_undo_close(u);
-		}
-		dmfmt_dev_close(dev);
-		dmfmt_dev_close(file);
-		dmfmt_dev_close(dev2);
-		dmfmt_dev_close(file2);
-		dmfmt_world_free(w);
-		dmfmt_world_free(w2);
+	change(p.dev);
+	EQ(dmfmt_dev_sync(p.dev), 0);
+	for (cut = 2; cut <= nr_writes_of(&p); cut++) {
+		state_of(&p, cut, 0x55, bufs, sizes);
+		undo_with_cuts(bufs, sizes);
 		free(bufs[0]);
 		free(bufs[1]);
 	}
+	free_pair(&p);
 }
 
-/* Every fault of the undo file, or of the device: the command stops, and undo brings it back. */
+static int write_some(struct dmfmt_dev *dev)
+{
+	uint8_t page[4096];
+	unsigned i;
+	int err = 0;
+
+	for (i = 0; i < 8 && !err; i++) {
+		fill(page, i * 5000, sizeof(page), i + 2);
+		err = dmfmt_dev_write(dev, i * 5000, page, sizeof(page));
+		if (!err && i % 2)
+			err = dmfmt_dev_flush(dev);
+	}
+	return err ? err : dmfmt_dev_sync(dev);
+}
+
+/* One fault on the way: true if the command has stopped because of it. */
+static bool with_fault(enum dmfmt_fault what, unsigned nr)
+{
+	struct crash c = { 0 };
+	struct pair p = make_pair();
+	uint64_t sizes[2];
+	void *bufs[2];
+	int err, applied;
+
+	dmfmt_world_cue(p.w, what, nr);
+	err = write_some(p.dev);
+	if (err) {
+		/* for good: nothing more is written */
+		EQ(dmfmt_dev_write(p.dev, 0, "x", 1), err);
+		EQ(dmfmt_dev_flush(p.dev), err);
+		state_of(&p, nr_writes_of(&p), 0xff, bufs, sizes);
+		applied = apply(bufs[0], bufs[1], sizes[1], &c);
+		CHECK(!applied || applied == -EILSEQ);
+		CHECK(!memcmp(bufs[0], before, SIZE));
+		free(bufs[0]);
+		free(bufs[1]);
+	}
+	free_pair(&p);
+	return err;
+}
+
+/* Every fault, of the undo file or of the device: the command stops, and undo brings it back. */
 static void test_faults(void)
 {
-	static const enum dmfmt_fault faults[] = { DMFMT_FAULT_READ_EIO, DMFMT_FAULT_WRITE_EIO,
-						   DMFMT_FAULT_WRITE_ENOSPC, DMFMT_FAULT_WRITE_SHORT,
-						   DMFMT_FAULT_FLUSH_LOST };
-	unsigned i, nr, stopped = 0, bad = 0;
-	uint8_t page[4096];
+	static const enum dmfmt_fault faults[] = {
+		DMFMT_FAULT_READ_EIO, DMFMT_FAULT_WRITE_EIO, DMFMT_FAULT_WRITE_ENOSPC,
+		DMFMT_FAULT_WRITE_SHORT, DMFMT_FAULT_FLUSH_LOST
+	};
+	unsigned i, nr, stopped = 0;
 
 	for (i = 0; i < 5; i++)
-		for (nr = 0; nr < 30; nr++) {
-			struct dmfmt_world *w = dmfmt_world_new();
-			struct dmfmt_dev *dev, *file;
-			struct dmfmt_undo *u = NULL;
-			unsigned k;
-			int err = 0;
-
-			EQ(dmfmt_world_add(w, ctx, before, SIZE, 512, false, "disk", NULL, &dev), 0);
-			EQ(dmfmt_world_add(w, ctx, NULL, 0, 512, true, "undo", NULL, &file), 0);
-			EQ(dmfmt_dev_set_undo_dev(dev, file, "test"), 0);
-			dmfmt_world_cue(w, faults[i], nr);
-			for (k = 0; k < 8 && !err; k++) {
-				fill(page, k * 5000, 4096, k + 2);
-				err = dmfmt_dev_write(dev, k * 5000, page, 4096);
-				if (!err && k % 2)
-					err = dmfmt_dev_flush(dev);
-			}
-			if (!err)
-				err = dmfmt_dev_sync(dev);
-			stopped += !!err;
-			/* latched: nothing more is written */
-			bad += err && (dmfmt_dev_write(dev, 0, page, 512) != err || dmfmt_dev_flush(dev) != err);
-			dmfmt_layer_close(dev->top);	/* the queue goes, the disk stays */
-			dev->top = NULL;
-			free(dev->path);
-			free(dev);
-			/* whatever the disks hold now */
-			if (err) {
-				void *bufs[2];
-				uint64_t sizes[2], r, wr, f;
-				uint8_t *all = malloc(65536);
-				struct crash c = { 0 };
-
-				memset(all, 0xff, 65536);
-				dmfmt_world_counts(w, &r, &wr, &f);
-				EQ(dmfmt_world_state(w, wr, all, 0, &bufs[0], &sizes[0]), 0);
-				EQ(dmfmt_world_state(w, wr, all, 1, &bufs[1], &sizes[1]), 0);
-				err = apply(bufs[0], bufs[1], sizes[1], &c);
-				bad += (err && err != -EILSEQ) || memcmp(bufs[0], before, SIZE);
-				free(bufs[0]);
-				free(bufs[1]);
-				free(all);
-			}
-			dmfmt_undo_close(u);
-			dmfmt_dev_close(file);
-			dmfmt_world_free(w);
-		}
-	EQ(bad, 0);
-	CHECK(stopped > 20);
+		for (nr = 0; nr < 30; nr++)
+			stopped += with_fault(faults[i], nr);
+	CHECK(stopped > 50);
 }
 
 int main(void)

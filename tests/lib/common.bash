@@ -13,6 +13,7 @@
 #	unchanged FILE			since `remember FILE`
 
 bats_require_minimum_version 1.5.0
+status=0 output='' stderr=''
 
 TOP=${TOP:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
 BUILD=${BUILD:-$TOP/build}
@@ -60,10 +61,12 @@ dm() {
 	run --separate-stderr timeout -k 5 "$LIMIT" "$DMTOOL" "$@" </dev/null
 	# bats shows these when the test fails
 	printf '$ dmtool %s\nstatus %s\n%s\n%s\n' "$*" "$status" "$output" "$stderr"
-	[ "$status" -ne 124 ] && [ "$status" -lt 128 ] && [ "$status" -ne 99 ] || {
+	case $status in
+	99 | 124 | 127 | 128 | 129 | 1[3-9]? | 2??)
 		echo "the tool hung or crashed"
 		return 1
-	}
+		;;
+	esac
 }
 
 status_is() {
@@ -112,10 +115,10 @@ valid_lines() {
 one_message() {
 	local lines
 	lines=$(grep -c . <<<"$stderr")
-	[ "$lines" -ge 1 ] && [ "$lines" -le "${1:-1}" ] || {
+	if [ "$lines" -lt 1 ] || [ "$lines" -gt "${1:-1}" ]; then
 		echo "$lines lines on standard error, expected 1 to ${1:-1}"
 		return 1
-	}
+	fi
 	[[ $stderr == dmtool:* || $stderr == fsck.* ]] || {
 		echo "the message does not say whose it is"
 		return 1

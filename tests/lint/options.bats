@@ -56,7 +56,7 @@ described() {
 	local command option file
 	described | while read -r command option; do
 		for file in dmtool.bash _dmtool; do
-			grep -qE -e "[' ]-{1,2}$option[][ =+']" "$TOP/completions/$file" ||
+			grep -qE -e "[' ]-{1,2}${option}[][ =+']" "$TOP/completions/$file" ||
 				echo "$file: $command $option is missing"
 		done
 		grep -qE "from $command'.* -[ls] $option( |\$)" "$TOP/completions/dmtool.fish" ||

@@ -23,7 +23,7 @@ sources() {
 	files | grep -v -e '^LICENSES/' -e '^tests/fixtures/' | while read -r file; do
 		case $file in
 		*.c | *.h | *.in | *.map | *.sh | *.bash | *.bats | *.fish | *.py | *.[1-9] | *.service) ;;
-		Makefile | */Makefile | */Kbuild | .clang-format | .editorconfig | .gitignore) ;;
+		Makefile | */Makefile | */Kbuild | .clang-format | .editorconfig) ;;
 		*) [ "$(head -c 2 "$TOP/$file" 2>/dev/null | tr -d '\0')" = '#!' ] || continue ;;
 		esac
 		echo "$file"
@@ -65,7 +65,9 @@ scripts() {
 
 @test "text: shellcheck has nothing to say" {
 	cd "$TOP"
-	scripts | xargs shellcheck -x -P SCRIPTDIR -P "$TOP"
+	scripts | grep -v '\.bats$' | xargs shellcheck -x -P SCRIPTDIR -P "$TOP"
+	# each test is a subshell, and run sets status, output and stderr
+	scripts | grep '\.bats$' | xargs shellcheck -x -P SCRIPTDIR -P "$TOP" -e SC2030,SC2031,SC2154
 }
 
 @test "text: python compiles" {
@@ -85,10 +87,10 @@ scripts() {
 	equal "$bad" ""
 }
 
-@test "text: C is indented with tabs and at most 100 columns wide" {
-	# a table, a URL or a message in one piece may be longer
+@test "text: C is indented with tabs and about 100 columns wide" {
+	# a few more where breaking the line would not help the reader; messages stay in one piece
 	bad=$(cd "$TOP" && sources | grep '\.[ch]$' | while read -r file; do
-		expand "$file" | grep -nE '^.{101,}' | grep -vE '"[^"]{40,}|https?:' | sed "s|^|$file:|"
+		expand "$file" | grep -nE '^.{111,}' | grep -vE '"[^"]{40,}|https?:' | sed "s|^|$file:|"
 		grep -nE '^ {8,}[^ *]' "$file" | sed "s|^|$file:|"
 	done)
 	equal "$bad" ""

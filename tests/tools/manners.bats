@@ -28,7 +28,7 @@ setup_file() {
 
 setup() {
 	DIR=$BATS_FILE_TMPDIR
-	LIMIT=20
+	export LIMIT=20
 	cd "$BATS_TEST_TMPDIR" || return 1
 	chmod a+rx "$BATS_TEST_TMPDIR"
 	failed=
@@ -367,6 +367,7 @@ unprivileged() {
 		[ $((status & 8)) -ne 0 ]
 	}
 	each
+	# shellcheck disable=SC2016 # for the shell inside
 	run --separate-stderr bash -c '"$1" --help >/dev/full' bash "$DMTOOL"
 	status_is 8
 }

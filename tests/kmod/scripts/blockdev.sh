@@ -204,38 +204,38 @@ finish() {
 }
 
 # Devices on which each read takes its time: time to send signals, and to come second.
+slow() {
+	must dmsetup create "$1" --table "0 $(sectors "$2") delay $2 0 $3"
+}
+
 signals() {
 	modprobe dm-delay
-	cp /guest/long.img /tmp/long.img
-	must losetup /dev/loop0 /guest/long.img
-	must losetup /dev/loop1 /tmp/long.img
-	must dmsetup create long0 --table "0 $(sectors /dev/loop0) delay /dev/loop0 0 1000"
-	must dmsetup create long1 --table "0 $(sectors /dev/loop1) delay /dev/loop1 0 1000"
+	for i in 0 1 2; do
+		cp /guest/long.img /tmp/long$i.img
+		must losetup /dev/loop$i /tmp/long$i.img
+		slow long$i /dev/loop$i 300
+	done
 	dmtool snapshot-check /dev/mapper/long0 >/tmp/usr1.out 2>/tmp/usr1.err &
 	usr1=$!
 	dmtool snapshot-check /dev/mapper/long1 >/tmp/term.out 2>/tmp/term.err &
 	term=$!
-	sleep 3
-	kill -USR1 $usr1
-	kill -TERM $term
-	finish usr1 $usr1
-	finish term $term
-	dmsetup remove long0
-	dmsetup remove long1
-	losetup -d /dev/loop0
-	losetup -d /dev/loop1
-
-	# while one repairs, nobody else gets the device
-	must dmsetup create slow --table "0 $(sectors /dev/vda) delay /dev/vda 0 400"
-	dmtool snapshot-repair -y --no-undo /dev/mapper/slow >/tmp/first.out 2>/tmp/first.err &
+	dmtool snapshot-repair -y --no-undo /dev/mapper/long2 >/tmp/first.out 2>/tmp/first.err &
 	first=$!
 	sleep 1
-	try second dmtool snapshot-repair -y --no-undo /dev/mapper/slow
-	activate during "0 $(sectors /dev/vdb) snapshot /dev/vdb /dev/mapper/slow P 8" &&
+	# while one repairs, nobody else gets the device
+	try second dmtool snapshot-repair -y --no-undo /dev/mapper/long2
+	kill -USR1 $usr1
+	kill -TERM $term
+	activate during "0 $(sectors /dev/vdb) snapshot /dev/vdb /dev/mapper/long2 P 8" &&
 		dmsetup remove during
 	say during first "$(kill -0 $first 2>/dev/null && echo running || echo ended)"
+	finish usr1 $usr1
+	finish term $term
 	finish first $first
-	dmsetup remove slow
+	for i in 0 1 2; do
+		dmsetup remove long$i
+		losetup -d /dev/loop$i
+	done
 }
 
 # the name under which fsck(8) calls
@@ -253,29 +253,13 @@ fsck_name() {
 
 modprobe dm-snapshot
 modprobe loop
-time=$(cut -d . -f 1 /proc/uptime)
-took() {
-	now=$(cut -d . -f 1 /proc/uptime)
-	echo "$1: $((now - time)) seconds"
-	time=$now
-}
 holders
-took holders
 direct "$1"
-took direct
 unreadable
-took unreadable
 signals
-took signals
 large_blocks
-took large_blocks
 restore
-took restore
 read_only
-took read_only
 signature
-took signature
 moved_on
-took moved_on
 fsck_name
-took fsck_name
