@@ -282,7 +282,7 @@ static void text_finding(struct out *o, const struct dmfmt_finding *f)
 	start_line(t);
 	severity_word(t, f);
 	sink_puts(&o->sink, human_clean(message, sizeof(message), f->message));
-	if (f->count > 1)
+	if (f->count > 1 && !f->place[0])	/* the rest of a kind; others say their numbers */
 		sink_printf(&o->sink, " (%" PRIu64 " times)", f->count);
 	sink_printf(&o->sink, " [%s]\n", f->code);
 	if (o->verbose)

@@ -69,6 +69,9 @@ struct dmfmt_dev {
 int dmfmt_dev_read(struct dmfmt_dev *dev, uint64_t off, void *buf, size_t len);
 int dmfmt_dev_write(struct dmfmt_dev *dev, uint64_t off, const void *buf, size_t len);
 int dmfmt_dev_flush(struct dmfmt_dev *dev);
+/* a promise: what is written from @from on is written once and not read back, so that a dry run of a
+ * large restore needs no memory for it */
+void dmfmt_dev_written_once(struct dmfmt_dev *dev, uint64_t from);
 /* write @len zero bytes in bounded pieces */
 int dmfmt_dev_zero(struct dmfmt_dev *dev, uint64_t off, uint64_t len);
 

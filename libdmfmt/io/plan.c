@@ -19,6 +19,7 @@ struct plan_layer {
 	int (*fn)(void *arg, const struct dmfmt_write *w);
 	void *arg;
 	uint64_t lower_size;	/* a dry run may have set another size */
+	uint64_t once_from;	/* from here on nothing is read back: a dry run need not keep it */
 	struct dmfmt_pages pages;
 };
 
@@ -155,7 +156,9 @@ static int plan_write(struct dmfmt_layer *l, uint64_t off, const void *buf, size
 	err = list_write(p, off, buf, len);
 	if (err)
 		return err;
-	return p->dry ? keep(p, off, buf, len) : l->lower->ops->write(l->lower, off, buf, len);
+	if (!p->dry)
+		return l->lower->ops->write(l->lower, off, buf, len);
+	return off >= p->once_from ? 0 : keep(p, off, buf, len);
 }
 
 static int plan_flush(struct dmfmt_layer *l)
@@ -235,7 +238,17 @@ int dmfmt_dev_set_plan(struct dmfmt_dev *dev, bool dry,
 	p->fn = fn;
 	p->arg = arg;
 	p->lower_size = dev->size;
+	p->once_from = DMFMT_NONE;
 	dmfmt_dev_push(dev, &p->l);
 	dev->dry_run |= dry;
 	return 0;
+}
+
+void dmfmt_dev_written_once(struct dmfmt_dev *dev, uint64_t from)
+{
+	struct dmfmt_layer *l;
+
+	for (l = dev->top; l; l = l->lower)
+		if (l->ops == &plan_ops)
+			to_plan(l)->once_from = from;
 }

@@ -86,6 +86,41 @@ static int after_part(struct walk *w)
 				   c->total_areas) ?: 1;
 }
 
+static bool area_in_use(struct dmfmt *f, const struct snap_geometry *g, uint64_t area)
+{
+	struct snap_exception_disk e;
+
+	return !dmfmt_dev_read(f->dev, snap_area_offset(g, area), &e, sizeof(e)) &&
+	       e.new_chunk != 0;
+}
+
+/*
+ * How long the chain probably is, for the progress alone: areas in use come first, so a few reads
+ * find the border; stale content behind it makes the estimate too large, nothing else.
+ */
+static uint64_t estimate_areas(struct snap_chain *c, const struct snap_geometry *g, uint64_t nr_areas)
+{
+	uint64_t lo = 0, hi = 1;
+
+	if (!c->f->ctx->progress_fn || nr_areas < 1024)
+		return 0;
+	while (hi < nr_areas && area_in_use(c->f, g, hi)) {
+		lo = hi;
+		hi *= 2;
+	}
+	if (hi > nr_areas)
+		hi = nr_areas;
+	while (lo + 1 < hi) {
+		uint64_t mid = lo + (hi - lo) / 2;
+
+		if (area_in_use(c->f, g, mid))
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return hi;
+}
+
 int snap_chain_run(struct snap_chain *c)
 {
 	struct snap *s = c->f->priv;
@@ -99,6 +134,8 @@ int snap_chain_run(struct snap_chain *c)
 
 	memset(&c->end, 0, sizeof(c->end));
 	c->end.end = SNAP_END_DEVICE;
+	if (!c->total_areas)
+		c->total_areas = estimate_areas(c, &s->g, w.nr_areas);
 	if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__) {
 		w.swapped = malloc(1 << 20);
 		if (!w.swapped)

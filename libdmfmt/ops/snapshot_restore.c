@@ -264,6 +264,8 @@ int snap_restore_begin(struct dmfmt_builder *b, const struct dmfmt_field *head, 
 	m->part = calloc(m->part_slots, SNAP_ENTRY);
 	if (!m->part)
 		return dmfmt_fail(b->ctx, -ENOMEM, "out of memory");
+	if (b->dev)
+		dmfmt_dev_written_once(b->dev, m->g.chunk_bytes);
 	m->raw_end = sizeof(struct snap_header_disk);
 	dmfmt_snap_header_encode(&m->hdr, &d);
 	memcpy(m->sector0, &d, sizeof(d));

@@ -8,7 +8,7 @@
 static enum { WHOLE, SHORT, INTERRUPTED, NOTHING, FAIL } mood;
 static unsigned calls, syncs, dir_syncs;
 
-static long pass(long nr, int fd, const void *buf, size_t len, off_t off)
+static long pass(long nr, int fd, uintptr_t buf, size_t len, off_t off)
 {
 #if __LONG_WIDTH__ == 32
 	return syscall(nr, fd, buf, len, (long)off, (long)(off >> 32));
@@ -17,7 +17,7 @@ static long pass(long nr, int fd, const void *buf, size_t len, off_t off)
 #endif
 }
 
-static long moody(long nr, int fd, const void *buf, size_t len, off_t off)
+static long moody(long nr, int fd, uintptr_t buf, size_t len, off_t off)
 {
 	calls++;
 	if (mood == INTERRUPTED && calls % 2) {
@@ -37,12 +37,12 @@ static long moody(long nr, int fd, const void *buf, size_t len, off_t off)
 
 ssize_t pread(int fd, void *buf, size_t len, off_t off)
 {
-	return moody(SYS_pread64, fd, buf, len, off);
+	return moody(SYS_pread64, fd, (uintptr_t)buf, len, off);
 }
 
 ssize_t pwrite(int fd, const void *buf, size_t len, off_t off)
 {
-	return moody(SYS_pwrite64, fd, buf, len, off);
+	return moody(SYS_pwrite64, fd, (uintptr_t)buf, len, off);
 }
 
 int fdatasync(int fd)

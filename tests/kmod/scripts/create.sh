@@ -5,7 +5,7 @@
 # write the same to both, load them again.
 . /guest/lib.sh
 
-slices origin
+slices
 len=$(sectors /dev/mapper/origin)
 modprobe dm-snapshot
 
@@ -19,7 +19,6 @@ write_some() {
 # one NAME CHUNK_SIZE
 one() {
 	table="0 $len snapshot /dev/mapper/origin /dev/mapper/$1 P $2"
-	slices "$1"
 	snap=/dev/mapper/$1-empty
 	activate "$1-empty" "$table" || return
 	sync
@@ -31,7 +30,6 @@ one() {
 	say "$1-again" snapshot "$(content_of "/dev/mapper/$1-again")"
 	must dmsetup remove "$1-again"
 	say "$1-again" cow "$(content_of "/dev/mapper/$1")"
-	must dmsetup remove "$1"
 }
 
 for c in $1; do

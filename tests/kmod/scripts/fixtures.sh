@@ -11,6 +11,7 @@
 . /guest/lib.sh
 
 modprobe dm-snapshot
+slices
 
 chunk() { dd if="/dev/mapper/$name" bs=$((c << 9)) skip="$1" count=1 2>/dev/null | sha256sum; }
 
@@ -30,10 +31,7 @@ show() {
 }
 
 while read -r name origin cow len type c rest; do
-	[ -e "/dev/mapper/$origin" ] || slices "$origin"
-	slices "$cow"
 	table="0 $len snapshot /dev/mapper/$origin /dev/mapper/$cow $type $c"
 	# shellcheck disable=SC2086 # two words or none
 	show $rest
-	must dmsetup remove "$cow"
 done </guest/list
