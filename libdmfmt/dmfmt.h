@@ -106,6 +106,7 @@ DMFMT_API const char *dmfmt_ctx_error(const struct dmfmt_ctx *ctx);
  * @logical_block_bytes: of a block device; 512 for a file
  * @is_block: a block device, else a regular file
  * @holder: who uses the device, in words ("mounted on /mnt", "dm device vg-cow"), or NULL
+ * @written_bytes: what was written through this handle so far, dry runs not counted
  *
  * Strings belong to the device.
  */
@@ -116,6 +117,7 @@ struct dmfmt_dev_info {
 	uint32_t logical_block_bytes;
 	bool is_block;
 	const char *holder;
+	uint64_t written_bytes;
 };
 
 /**
@@ -245,6 +247,13 @@ typedef int (*dmfmt_field_fn)(void *arg, const struct dmfmt_field *field);
  * Return: 0 if one of our formats is there, 1 if not, negative errno.
  */
 DMFMT_API int dmfmt_probe(struct dmfmt_ctx *ctx, struct dmfmt_dev *dev, dmfmt_field_fn fn, void *arg);
+
+/**
+ * dmfmt_identify() - is it this format, by our own decoder alone (one read, if the header is sound)
+ * @confidence: 0 to 100; 0: it is not
+ */
+DMFMT_API int dmfmt_identify(struct dmfmt_ctx *ctx, struct dmfmt_dev *dev, const char *format,
+			     unsigned *confidence);
 
 /** dmfmt_foreign_signature() - what libblkid sees that is none of ours ("ext4 at 1080"), or "" */
 DMFMT_API int dmfmt_foreign_signature(struct dmfmt_ctx *ctx, struct dmfmt_dev *dev, char *buf,

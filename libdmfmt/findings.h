@@ -139,3 +139,6 @@ DMFMT_FINDING(SNAP_TOO_MANY, 1043, 35, FATAL, "snapshot.chain.more_than_origin",
 DMFMT_FINDING(SNAP_MEMORY, 1044, 36, WARNING, "snapshot.chain.kernel_memory",
 	"the exceptions need more kernel memory than this machine has",
 	"may fail to load it (ENOMEM)")
+DMFMT_FINDING(SNAP_CHUNK_OTHER, 1045, 8, WARNING, "snapshot.header.other_chunk_size",
+	"the store is empty, but with another chunk size an area of it holds exceptions",
+	"shows the origin unchanged")

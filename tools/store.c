@@ -46,11 +46,10 @@ const char *store_origin_path(struct tool *t, int *err)
 /* ---- what is on a device ---- */
 
 struct guess {
-	const char *own;	/* look for this format, NULL: the best of ours */
 	char group[64];
 	char format[64];	/* of the candidate being told */
 	char best[64];
-	uint64_t best_confidence, own_confidence;
+	uint64_t best_confidence;
 };
 
 static bool is_family(const char *format)
@@ -69,8 +68,6 @@ static int on_guess(void *arg, const struct dmfmt_field *f)
 		snprintf(g->format, sizeof(g->format), "%s", f->s ? f->s : "");
 	if (strcmp(f->name, "confidence") || !is_family(g->format))
 		return 0;
-	if (g->own && !strcmp(g->own, g->format))
-		g->own_confidence = f->u;
 	if (f->u > g->best_confidence) {
 		g->best_confidence = f->u;
 		memcpy(g->best, g->format, sizeof(g->best));
@@ -93,10 +90,10 @@ int store_identify(struct tool *t, struct dmfmt_dev *dev, char format[64], uint6
 /* 1 if the device may be of the command's format, 0 if not, negative if it could not be read */
 static int is_own(struct tool *t, struct dmfmt_dev *dev)
 {
-	struct guess g = { .own = t->cmd->family->name };
-	int err = dmfmt_probe(t->ctx, dev, on_guess, &g);
+	unsigned confidence;
+	int err = dmfmt_identify(t->ctx, dev, t->cmd->family->name, &confidence);
 
-	return err < 0 ? err : g.own_confidence > 0;
+	return err < 0 ? err : confidence > 0;
 }
 
 /* likewise for a device that is not open yet; nobody minds being looked at here */
@@ -136,11 +133,11 @@ static const struct family *family_by_name(const char *name)
 static int refuse_foreign(struct tool *t, struct dmfmt_dev *dev, const char *path)
 {
 	const struct family *own = t->cmd->family, *other;
-	struct guess g = { .own = own->name };
+	struct guess g = { 0 };
 	char foreign[256] = "";
-	int err = dmfmt_probe(t->ctx, dev, on_guess, &g);
 
-	if (err < 0 || g.own_confidence)
+	/* what is ours needs no second look, which may cost seconds on a slow device */
+	if (is_own(t, dev) || dmfmt_probe(t->ctx, dev, on_guess, &g) < 0)
 		return 0;
 	other = family_by_name(g.best);
 	if (other) {

@@ -334,8 +334,11 @@ static int open_existing(struct restore *r)
 
 static int stopped_half_way(struct restore *r, int status)
 {
+	struct dmfmt_dev_info info = { .size = sizeof(info) };
+
 	undo_hint(r->t, r->dev);
-	if (!r->t->o.dry_run)
+	dmfmt_dev_get_info(r->dev, &info);
+	if (info.written_bytes)
 		tool_error(r->t, "%s: is not a valid store until the restore has come to its end; "
 			   "run the command again", r->t->o.output);
 	return status;

@@ -147,10 +147,14 @@ static int lock_file(struct opening *o)
 static int measure_block(struct opening *o)
 {
 	uint64_t bytes;
-	int block, flags;
+	int block, flags, read_only = 0;
 
 	if (ioctl(o->fd, BLKGETSIZE64, &bytes))
 		return fail_errno(o, -errno, "get the size");
+	/* O_RDWR succeeds on a read-only device; its writes would fail one by one */
+	if ((o->flags & DMFMT_OPEN_WRITE) && !ioctl(o->fd, BLKROGET, &read_only) && read_only)
+		return dmfmt_fail(o->ctx, -EROFS, "%s: the device is read-only, expected a writable one",
+				  o->path);
 	if (ioctl(o->fd, BLKSSZGET, &block) || block < (int)SECTOR || (block & (block - 1)))
 		return fail_errno(o, -EINVAL, "get the logical block size");
 	flags = fcntl(o->fd, F_GETFL);
@@ -339,6 +343,7 @@ void dmfmt_dev_get_info(const struct dmfmt_dev *dev, struct dmfmt_dev_info *info
 		.logical_block_bytes = dev->block,
 		.is_block = dev->is_block,
 		.holder = dev->holder,
+		.written_bytes = dev->dry_run ? 0 : dev->bytes_written,
 	};
 
 	memcpy(info, &full, size);

@@ -146,6 +146,25 @@ int dmfmt_probe(struct dmfmt_ctx *ctx, struct dmfmt_dev *dev, dmfmt_field_fn fn,
 	return err;
 }
 
+int dmfmt_identify(struct dmfmt_ctx *ctx, struct dmfmt_dev *dev, const char *format,
+		   unsigned *confidence)
+{
+	const struct dmfmt_format *fmt = dmfmt_format_by_name(format);
+	struct dmfmt_candidate c = { 0 };
+	int err;
+
+	if (!ctx || !confidence)
+		return -EINVAL;
+	ctx->error[0] = '\0';
+	*confidence = 0;
+	if (!dev || !fmt)
+		return dmfmt_fail(ctx, -EINVAL, "identify: no device or no known format was given");
+	err = fmt->probe(dev, &c);
+	if (!err)
+		*confidence = (unsigned)c.confidence;
+	return err;
+}
+
 struct line {
 	char *buf;
 	size_t len, used;

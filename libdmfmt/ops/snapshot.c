@@ -375,14 +375,17 @@ static int snap_info(struct dmfmt *f, dmfmt_field_fn fn, void *arg)
 	info_header(&e, f);
 	if (e.ret)
 		return e.ret;
+	ret = counted ? snap_chain_run(&chain) : 0;
+	if (ret && ret != -EIO)
+		return ret;
+	counted = counted && !ret;
 	if (counted) {
-		ret = snap_chain_run(&chain);
-		if (ret)
-			return ret;
 		info_exceptions(&e, s, &c, &chain.end);
 		info_status(&e, f, &c, &chain.end);
 	}
 	v = activation(f, counted ? &c : NULL, counted ? &chain.end : NULL);
+	if (ret && s->state == SNAP_SOUND && !strcmp(v.what, "accept"))
+		v = (struct verdict){ "reject", "EIO", "an area cannot be read" };
 	e.group = "activation";
 	put_str(&e, "verdict", v.what);
 	put_str(&e, "errno", v.err);

@@ -80,7 +80,7 @@ static int after_part(struct walk *w)
 		return 0;
 	w->area++;
 	w->slot = 0;
-	if (w->area & 63)
+	if (w->area & 7)
 		return 1;
 	return dmfmt_progress_step(c->f->ctx, c->what, c->pass, c->nr_passes, w->area,
 				   c->total_areas) ?: 1;

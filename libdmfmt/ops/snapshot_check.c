@@ -678,7 +678,8 @@ static int report_garbage(struct chk *c)
 		return ret;
 	at.record = 0;
 	if (best >= 0 && guesses[best].chunk_sectors != c->g->chunk_sectors) {
-		ret = report_wrong_size(c, &guesses[best]);
+		if (!dmfmt_report_count(c->r, DMFMT_F_SNAP_CHUNK_DOUBT))
+			ret = report_wrong_size(c, &guesses[best]);
 	} else {
 		at.loss = c->end.records;
 		at.suggestion = "if the store had only just been created: dmtool snapshot-repair --interrupted-create -y --accept-loss=N";
@@ -709,10 +710,11 @@ static int report_end(struct chk *c)
 	struct dmfmt_at at = DMFMT_AT_NOWHERE;
 	uint64_t used;
 
+	/* said already: garbage ends nowhere, and a tail read with the wrong chunk size is data */
+	if (c->garbage || dmfmt_report_count(c->r, DMFMT_F_SNAP_CHUNK_DOUBT))
+		return 0;
 	if (c->end.end == SNAP_END_TERMINATOR)
 		return report_tail(c) ?: look_beyond(c);
-	if (c->garbage)
-		return 0;	/* said already: garbage ends nowhere */
 	used = dmfmt_snap_chunks_needed(c->g, c->end.records) << c->g->shift;
 	at.offset = c->g->chunks * c->g->chunk_bytes;
 	at.suggestion = "make the device larger by a chunk whose bytes are zero";
@@ -877,9 +879,29 @@ static int report_valid(struct chk *c)
 				text("valid %u", c->s->hdr.valid).s, "1");
 }
 
+/* is another chunk size proven by what lies where its area 0 would be? 1 yes, 0 no */
+static int other_size(struct chk *c, struct snap_guess *g)
+{
+	struct snap_guess guesses[22];
+	unsigned nr;
+	int best, ret = snap_infer(c->ctx, c->f->dev, guesses, &nr, &best);
+
+	if (ret)
+		return ret;
+	if (best < 0 || guesses[best].chunk_sectors == c->g->chunk_sectors)
+		return 0;
+	*g = guesses[best];
+	return 1;
+}
+
+/*
+ * The kernel fills chunk 0 with zeros.  If something lies there, it may be area 0 of a smaller chunk
+ * size: then everything behind is somebody's data, and "mending" it would destroy them.
+ */
 static int report_header_tail(struct chk *c)
 {
 	struct dmfmt_at at = DMFMT_AT_NOWHERE;
+	struct snap_guess other;
 	uint8_t buf[4096];
 	uint64_t off;
 	size_t i;
@@ -895,11 +917,38 @@ static int report_header_tail(struct chk *c)
 			if (!buf[i])
 				continue;
 			at.offset = off + i;
-			return dmfmt_report_add(c->r, DMFMT_F_SNAP_HEADER_TAIL, &at, "header",
-						text("byte 0x%02x", buf[i]).s, "0");
+			ret = dmfmt_report_add(c->r, DMFMT_F_SNAP_HEADER_TAIL, &at, "header",
+					       text("byte 0x%02x", buf[i]).s, "0");
+			if (!ret)
+				ret = other_size(c, &other);
+			return ret == 1 ? report_wrong_size(c, &other) : ret;
+		}
+		if (!(off & ((8 << 20) - 1))) {
+			ret = dmfmt_progress_step(c->ctx, "reading the header's chunk", 1, 1, off,
+						  c->g->chunk_bytes);
+			if (ret)
+				return ret;
 		}
 	}
 	return 0;
+}
+
+/* an empty store whose exceptions may lie where a larger chunk size has area 0; or an older store did */
+static int report_empty(struct chk *c)
+{
+	struct dmfmt_at at = at_offset(12, "if this store should not be empty: dmtool snapshot-repair --rebuild-header -n");
+	struct snap_guess other;
+	int ret;
+
+	if (c->end.records || c->end.lost || dmfmt_report_count(c->r, DMFMT_F_SNAP_CHUNK_DOUBT))
+		return 0;
+	ret = other_size(c, &other);
+	if (ret != 1)
+		return ret;
+	return dmfmt_report_add(c->r, DMFMT_F_SNAP_CHUNK_OTHER, &at, "header",
+				text("no exceptions with chunk_size %u sectors", c->g->chunk_sectors).s,
+				text("%" PRIu64 " exceptions, if the chunk size is %u sectors",
+				     other.entries, other.chunk_sectors).s);
 }
 
 static int report_blocks(struct chk *c)
@@ -1146,6 +1195,8 @@ static int check_chain(struct chk *c)
 		ret = report_stale_area(c);
 	if (!ret)
 		ret = report_end(c);
+	if (!ret)
+		ret = report_empty(c);
 	if (!ret && !c->garbage)
 		ret = report_whole(c);
 	if (!ret && (c->flags & DMFMT_CHECK_DATA))

@@ -432,19 +432,16 @@ static int rebuild_header(struct fix *x)
 				  x->dev->path);
 	h.chunk_size = guesses[best].chunk_sectors;
 	/* a header that agrees otherwise is believed about its valid flag: an invalid store stays so */
-	if (x->s->hdr.version == h.version && x->s->hdr.chunk_size == h.chunk_size)
+	if (x->s->hdr.version == h.version &&
+	    (x->s->hdr.magic == h.magic || x->s->hdr.chunk_size == h.chunk_size))
 		h.valid = x->s->hdr.valid;
 	ret = write_header(x, &h);
 	if (ret)
 		return ret;
-	mended(x, DMFMT_F_SNAP_MAGIC_BAD);
-	mended(x, DMFMT_F_SNAP_MAGIC_ZERO);
-	mended(x, DMFMT_F_SNAP_HEADER_ENTRIES);
-	mended(x, DMFMT_F_SNAP_CHUNK_SIZE);
-	mended(x, DMFMT_F_SNAP_CHUNK_DOUBT);
-	mended(x, DMFMT_F_SNAP_AREA0_GARBAGE);
-	for (i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++)
-		mended(x, dropped[i]);
+	/* what the wrong header made of the device is no finding any more; the next round looks anew */
+	for (i = 0; i < DMFMT_F_NR; i++)
+		if (i != DMFMT_F_SNAP_INVALID)
+			mended(x, (enum dmfmt_code)i);
 	return 0;
 }
 
@@ -618,8 +615,12 @@ static int fix_chain(struct fix *x)
 		return dmfmt_fail(x->ctx, -EUCLEAN,
 				  "%s: an area cannot be read: copy the device first and repair the copy",
 				  x->dev->path);
+	/* with a chunk size in doubt everything else may be somebody's data */
+	if ((x->o->flags & DMFMT_REPAIR_REBUILD_HEADER) &&
+	    (has(x, DMFMT_F_SNAP_CHUNK_DOUBT) || has(x, DMFMT_F_SNAP_CHUNK_OTHER)))
+		return rebuild_header(x);
 	if (has(x, DMFMT_F_SNAP_CHUNK_DOUBT))
-		return x->o->flags & DMFMT_REPAIR_REBUILD_HEADER ? rebuild_header(x) : 0;
+		return 0;
 	ret = fix_areas(x);
 	if (!ret && has(x, DMFMT_F_SNAP_AREA0_GARBAGE))
 		return ret;	/* nothing behind garbage can be mended */

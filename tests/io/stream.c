@@ -30,13 +30,16 @@ static struct dmfmt_stream *open_stream(struct dmfmt_dev *dev, struct positions 
 {
 	struct dmfmt_stream_opts o = { .next = next_position, .arg = p, .depth = depth,
 				       .memory = memory, .engine = engine };
+	static bool said;
 	struct dmfmt_stream *s;
 	int err = dmfmt_stream_open(dev, &o, &s);
 
-	if (err == -EOPNOTSUPP && engine)
-		printf("# no %s here\n", engine);
-	else
+	if (err != -EOPNOTSUPP || !engine)
 		EQ(err, 0);
+	else if (!said) {
+		printf("# no %s here\n", engine);
+		said = true;
+	}
 	return s;
 }
 
