@@ -36,7 +36,8 @@ static int create_args(struct dmfmt_ctx *ctx, struct dmfmt_dev *cow,
 				  cow->path, p->chunk_sectors, block);
 	if (g->chunks < 2)
 		return dmfmt_fail(ctx, -EINVAL,
-				  "%s: the device has %" PRIu64 " sectors, expected at least %" PRIu64 " (two chunks)",
+				  "%s: the device has %" PRIu64 " sectors, expected at least %" PRIu64
+				  " (two chunks)",
 				  cow->path, cow->size >> 9, 2 * p->chunk_sectors);
 	return 0;
 }
@@ -189,7 +190,7 @@ static int want(struct dmfmt_builder *b, const struct dmfmt_field *head, size_t 
 static int read_head(struct dmfmt_builder *b, struct build *m, const struct dmfmt_field *head,
 		     size_t nr)
 {
-	uint64_t magic, valid, version, chunk_size;
+	uint64_t magic = 0, valid = 0, version = 0, chunk_size = 0;
 	int ret = want(b, head, nr, "magic", UINT32_MAX, &magic);
 
 	if (!ret)
@@ -450,7 +451,7 @@ static int finish_area(struct dmfmt_builder *b, struct build *m, bool terminated
 int snap_restore_commit(struct dmfmt_builder *b, const struct dmfmt_field *tail, size_t nr)
 {
 	struct build *m = b->priv;
-	uint64_t records, crc, terminated;
+	uint64_t records = 0, crc = 0, terminated = 0;
 	int ret = want(b, tail, nr, "nr_exceptions", UINT64_MAX, &records);
 
 	if (!ret)
