@@ -77,7 +77,8 @@ static bool collect(struct dmfmt_dev *dev, struct set *s)
 		return false;
 	ok = !dmfmt_walk(f, &v);
 	dmfmt_close(f);
-	qsort(s->v, s->nr, sizeof(*s->v), by_pair);
+	if (s->nr)
+		qsort(s->v, s->nr, sizeof(*s->v), by_pair);
 	return ok;
 }
 
