@@ -358,9 +358,10 @@ static int first_part(void *arg, const struct snap_part *p)
 			else
 				hi = j;
 		}
+		/* all of one key are named at once: a key that repeats a million times costs nothing */
+		if (lo < c->nr_dups && c->dups[lo].found_first)
+			continue;
 		for (; lo < c->nr_dups && c->dups[lo].key == key; lo++) {
-			if (c->dups[lo].found_first)
-				continue;
 			c->dups[lo].found_first = true;
 			c->dups[lo].first = p->first + i;
 			c->dups[lo].first_other = p->v[2 * i + 1 - c->column];
@@ -1183,11 +1184,12 @@ static int check_chain(struct chk *c)
 {
 	int ret = run_pass(c, check_part, "checking", 1);
 
-	if (!ret && c->seen.above)
+	/* garbage repeats itself as it likes; it goes as a whole */
+	if (!ret && c->seen.above && !c->garbage)
 		ret = more_passes(c);
-	if (!ret)
+	if (!ret && !c->garbage)
 		ret = report_dups(c);
-	if (!ret)
+	if (!ret && !c->garbage)
 		ret = check_new_duplicates(c);
 	if (!ret && c->garbage)
 		ret = report_garbage(c);
