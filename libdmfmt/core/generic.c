@@ -297,34 +297,47 @@ static int copy_finding(struct dmfmt_report *to, enum dmfmt_code code, const str
 	return 0;
 }
 
+/* how many records of each kind are not mended */
+static void count_left(const struct dmfmt_report *r, uint64_t left[DMFMT_F_NR])
+{
+	const struct dmfmt_finding *d;
+	size_t i;
+
+	memset(left, 0, DMFMT_F_NR * sizeof(*left));
+	for (i = 0; i < dmfmt_report_nr(r); i++) {
+		d = dmfmt_report_get(r, i);
+		if (!d->mended)
+			left[dmfmt_report_code(r, i)] += d->count;
+	}
+}
+
 /*
- * What a later round found goes into the first report, unless it stands there already as left over.
- * Record numbers move when records before them are removed, so left-overs are matched by how many
- * of a kind there are.
+ * What a later round found goes into the first report, unless it stands there already as left over;
+ * then it is only marked as mended, if it was.  Record numbers move when records before them are
+ * removed, so left-overs are matched by how many of a kind there are.
  */
 static int merge_reports(struct dmfmt_report *to, const struct dmfmt_report *from)
 {
-	uint64_t left[DMFMT_F_NR] = { 0 };
+	uint64_t left[DMFMT_F_NR], still[DMFMT_F_NR];
 	const struct dmfmt_finding *d;
 	enum dmfmt_code code;
 	size_t i;
 	int err;
 
-	for (i = 0; i < dmfmt_report_nr(to); i++) {
-		d = dmfmt_report_get(to, i);
-		if (!d->mended)
-			left[dmfmt_report_code(to, i)] += d->count;
-	}
+	count_left(to, left);
+	count_left(from, still);
 	for (i = 0; i < dmfmt_report_nr(from); i++) {
 		d = dmfmt_report_get(from, i);
 		code = dmfmt_report_code(from, i);
-		if (!d->mended && left[code] >= d->count) {
-			left[code] -= d->count;
+		if (left[code] < d->count) {
+			err = copy_finding(to, code, d);
+			if (err)
+				return err;
 			continue;
 		}
-		err = copy_finding(to, code, d);
-		if (err)
-			return err;
+		left[code] -= d->count;
+		if (d->mended && (!still[code] || d->record != DMFMT_NONE))
+			dmfmt_report_mended(to, code, still[code] ? d->record : DMFMT_NONE);
 	}
 	return 0;
 }
@@ -348,8 +361,6 @@ static int repair_again(struct dmfmt *f, const struct dmfmt_repair_opts *o,
 	int err;
 
 	opts.accept_loss = DMFMT_NONE;
-	opts.flags &= ~(DMFMT_REPAIR_REVALIDATE | DMFMT_REPAIR_REBUILD_HEADER |
-			DMFMT_REPAIR_INTERRUPTED_CREATE);
 	err = reopen(f);
 	if (!err)
 		err = check(f, 0, o->max_each, &r);
