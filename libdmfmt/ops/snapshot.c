@@ -692,14 +692,83 @@ static int meta_part(void *arg, const struct snap_part *p)
 	return m->fn(m->arg, p->offset, m->copy, p->nr * SNAP_ENTRY, part_suspect(m->g, p));
 }
 
+static int meta_chain(struct dmfmt *f, struct meta *m, struct snap_chain_end *end)
+{
+	struct snap_chain chain = { .f = f, .what = "reading", .pass = 1, .nr_passes = 1,
+				    .fn = meta_part, .arg = m };
+	int ret = snap_chain_run(&chain);
+
+	*end = chain.end;
+	return ret;
+}
+
+/* another chunk size that is proven by what lies on the device; 0 sectors if there is none */
+static int meta_other_size(struct dmfmt *f, struct snap_geometry *other)
+{
+	const struct snap *s = f->priv;
+	struct snap_guess guesses[22];
+	unsigned nr;
+	int best, ret = snap_infer(f->ctx, f->dev, guesses, &nr, &best);
+
+	other->chunk_sectors = 0;
+	if (ret || best < 0 || (snap_readable(s) && guesses[best].chunk_sectors == s->g.chunk_sectors))
+		return ret;
+	return dmfmt_snap_geometry_init(other, guesses[best].chunk_sectors, f->dev->size >> 9);
+}
+
+/* without a header that can be believed its areas are the metadata */
+static int meta_guessed(struct dmfmt *f, struct meta *m, const struct snap_geometry *other)
+{
+	struct snap *s = f->priv;
+	struct snap_geometry own = s->g;
+	struct snap_chain_end end;
+	int ret;
+
+	s->g = *other;
+	ret = meta_chain(f, m, &end);
+	s->g = own;
+	return ret;
+}
+
+/* area 0 of the other size, which is all that contradicts the header; one piece, as images go upwards */
+static int meta_contradiction(struct dmfmt *f, struct meta *m, const struct snap_geometry *other)
+{
+	size_t len = other->chunk_bytes < 1 << 16 ? (size_t)other->chunk_bytes : 1 << 16;
+	uint64_t off = snap_area_offset(other, 0);
+	int ret = dmfmt_dev_read(f->dev, off, m->copy, len);
+
+	return ret ? ret : m->fn(m->arg, off, m->copy, len, false);
+}
+
+/* the first sector of areas behind the end that look alive (rule 27) */
+static int meta_beyond(struct dmfmt *f, struct meta *m, uint64_t area)
+{
+	const struct snap_geometry *g = m->g;
+	uint64_t chunk, end = area + SNAP_LOOK_BEYOND;
+	int ret = 0;
+
+	for (; !ret && area < end && dmfmt_snap_area_chunk(g, area, &chunk); area++) {
+		struct snap_exception_disk e;
+		uint64_t off = snap_area_offset(g, area);
+
+		if (dmfmt_dev_read(f->dev, off, &e, sizeof(e)) ||
+		    dmfmt_snap_new(&e) != dmfmt_snap_dense_chunk(g, area, 0))
+			continue;
+		ret = dmfmt_dev_read(f->dev, off, m->copy, 512);
+		if (!ret)
+			ret = m->fn(m->arg, off, m->copy, 512, false);
+	}
+	return ret;
+}
+
 static int snap_metadata(struct dmfmt *f,
 			 int (*fn)(void *arg, uint64_t off, void *bytes, size_t len, bool suspect),
 			 void *arg)
 {
 	struct snap *s = f->priv;
 	struct meta m = { .fn = fn, .arg = arg, .g = &s->g };
-	struct snap_chain chain = { .f = f, .what = "reading", .pass = 1, .nr_passes = 1,
-				    .fn = meta_part, .arg = &m };
+	struct snap_chain_end end = { 0 };
+	struct snap_geometry other;
 	size_t head = s->hdr.magic == DMFMT_SNAP_MAGIC ? 512 : sizeof(struct snap_header_disk);
 	int ret;
 
@@ -711,8 +780,21 @@ static int snap_metadata(struct dmfmt *f,
 	if (!ret)
 		ret = fn(arg, 0, m.copy, head, head < 512 && s->hdr.magic &&
 			 s->hdr.magic != DMFMT_SNAP_MAGIC_SWAPPED);
-	if (!ret && snap_readable(s))
-		ret = snap_chain_run(&chain);
+	if (!ret)
+		ret = meta_other_size(f, &other);
+	if (!ret && !snap_readable(s) && other.chunk_sectors)
+		ret = meta_guessed(f, &m, &other);
+	if (ret || !snap_readable(s))
+		goto out;
+	if (other.chunk_sectors && other.chunk_sectors < s->g.chunk_sectors)
+		ret = meta_contradiction(f, &m, &other);
+	if (!ret)
+		ret = meta_chain(f, &m, &end);
+	if (!ret && !end.records && other.chunk_sectors > s->g.chunk_sectors)
+		ret = meta_contradiction(f, &m, &other);
+	else if (!ret)
+		ret = meta_beyond(f, &m, end.areas);
+out:
 	free(m.copy);
 	return ret;
 }

@@ -7,6 +7,7 @@
 #include "../format/snapshot.h"
 
 #define SNAP_ENTRY sizeof(struct snap_exception_disk)
+#define SNAP_LOOK_BEYOND 64u	/* areas behind the end that are looked at (rule 27) */
 
 /* what the header says, in the order in which the kernel decides */
 enum snap_state {

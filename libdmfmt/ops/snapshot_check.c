@@ -20,7 +20,6 @@
 /* of the memory limit, for everything that is not the duplicate check */
 #define RESERVE (14ull << 20)
 #define PART_MAX ((1u << 20) / SNAP_ENTRY)
-#define LOOK_BEYOND 64u		/* areas behind the end that are looked at (rule 27) */
 
 struct dup {
 	uint64_t key, later, later_other, first, first_other;
@@ -634,7 +633,7 @@ static int look_beyond(struct chk *c)
 	uint64_t chunk, area;
 	int ret = 0;
 
-	for (area = c->end.areas; !ret && area < c->end.areas + LOOK_BEYOND; area++) {
+	for (area = c->end.areas; !ret && area < c->end.areas + SNAP_LOOK_BEYOND; area++) {
 		struct dmfmt_at at;
 		uint64_t off;
 
