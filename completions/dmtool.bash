@@ -46,7 +46,7 @@ _dmtool()
 	if [[ $cur == -* ]]; then
 		case $command in
 		image)
-			mapfile -t COMPREPLY < <(compgen -W '--output --expand --obfuscate --include-suspect --format --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			mapfile -t COMPREPLY < <(compgen -W '--output --expand --obfuscate --include-suspect --format --origin-size --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
 			;;
 		probe)
 			mapfile -t COMPREPLY < <(compgen -W '--udev --json --live -h --help -V --version -v --verbose --progress' -- "$cur")

@@ -23,6 +23,7 @@ complete -c dmtool -n '__fish_seen_subcommand_from image' -l expand -d 'SOURCE i
 complete -c dmtool -n '__fish_seen_subcommand_from image' -l obfuscate -d 'permute the origin\'s addresses; what is equal or consecutive stays so'
 complete -c dmtool -n '__fish_seen_subcommand_from image' -l include-suspect -d 'also save areas that do not decode: they may hold somebody\'s data'
 complete -c dmtool -n '__fish_seen_subcommand_from image' -l format -x -d 'do not probe: SOURCE is of this format'
+complete -c dmtool -n '__fish_seen_subcommand_from image' -l origin-size -x -d 'the origin\'s sectors (or with one of s B K M G T): --obfuscate keeps addresses on their side of its end'
 complete -c dmtool -n '__fish_seen_subcommand_from image' -l json -d 'print one JSON document'
 complete -c dmtool -n '__fish_seen_subcommand_from image' -l live -d 'read the device although it is in use; what is seen may be racy'
 complete -c dmtool -n '__fish_seen_subcommand_from image' -l memory -x -d 'memory to use in all, at least 16M; default 64M'

@@ -196,6 +196,9 @@ static const struct opt image_opts[] = {
 	  .help = "also save areas that do not decode: they may hold somebody's data" },
 	{ 0, "format", OPT_WORD, AT(image_format), .arg = "NAME",
 	  .help = "do not probe: SOURCE is of this format" },
+	{ 0, "origin-size", OPT_SECTORS, AT(origin_sectors), .arg = "SIZE",
+	  .help = "the origin's sectors (or with one of s B K M G T): --obfuscate keeps addresses on "
+		  "their side of its end" },
 	{ 0 }
 };
 static const struct opt_set image = { "Image", image_opts };

@@ -89,6 +89,8 @@ static int save_as(struct tool *t, struct dmfmt_dev *dev, const char *format)
 	err = dmfmt_open(t->ctx, dev, format, 0, &f);
 	if (err)
 		return tool_fail(t, err);
+	if (t->o.origin_sectors != DMFMT_NONE)
+		dmfmt_set_origin_size(f, t->o.origin_sectors);
 	status = newfile_init(t, &nf, t->o.output);
 	if (!status)
 		status = tool_begin(t, t->arg[0], format);

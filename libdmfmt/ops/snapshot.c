@@ -814,6 +814,34 @@ static int snap_obfuscate(struct dmfmt *f, uint64_t off, void *bytes, size_t len
 	return 0;
 }
 
+static void add_bound(uint64_t *bounds, size_t max, size_t *nr, uint64_t bound)
+{
+	if (*nr < max && bound && (!*nr || bounds[*nr - 1] < bound))
+		bounds[(*nr)++] = bound;
+}
+
+/*
+ * Addresses that findings tell apart: before and in the partial last chunk of the origin, right at its
+ * end, behind it (rules 16 and 28), and wrapping (rule 17).
+ */
+static size_t snap_origin_bounds(struct dmfmt *f, uint64_t *bounds, size_t max)
+{
+	const struct snap *s = f->priv;
+	uint64_t whole;
+	size_t nr = 0;
+
+	if (!s->has_geometry)
+		return 0;
+	if (f->origin_sectors != DMFMT_NONE) {
+		whole = f->origin_sectors >> s->g.shift;
+		add_bound(bounds, max, &nr, whole);
+		add_bound(bounds, max, &nr, whole + 1);
+	}
+	if (s->g.shift)
+		add_bound(bounds, max, &nr, (UINT64_MAX >> s->g.shift) + 1);
+	return nr;
+}
+
 const struct dmfmt_format dmfmt_snapshot_format = {
 	.name = "snapshot",
 	.blkid_type = "DM_snapshot_cow",
@@ -837,4 +865,5 @@ const struct dmfmt_format dmfmt_snapshot_format = {
 	.restore_free = snap_restore_free,
 	.metadata = snap_metadata,
 	.obfuscate = snap_obfuscate,
+	.origin_bounds = snap_origin_bounds,
 };
