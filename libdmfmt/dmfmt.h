@@ -478,6 +478,262 @@ DMFMT_API int dmfmt_restore_stale(struct dmfmt_builder *b, uint64_t area, uint64
 DMFMT_API int dmfmt_restore_commit(struct dmfmt_builder *b, const struct dmfmt_field *tail, size_t nr);
 DMFMT_API void dmfmt_restore_free(struct dmfmt_builder *b);
 
+/* ---- data: what the target shows, and bringing it home -------------------------------------- */
+
+/*
+ * The functions of this part move data, so they stand on a sound store: each runs check's metadata
+ * pass first (once per handle) and ends with -EUCLEAN, nothing written, if it has a fatal finding.
+ * They also compare the fingerprint, if dmfmt_set_fingerprint() gave one.
+ */
+
+/**
+ * struct dmfmt_extent - @length bytes that the logical device has at @to and the store holds at @from
+ *
+ * @from is DMFMT_NONE for zeros that no device holds.  All three in bytes, multiples of 512.
+ */
+struct dmfmt_extent {
+	uint64_t to, from, length;
+};
+
+struct dmfmt_view;	/* the logical device that the kernel's target would show */
+
+/**
+ * dmfmt_view_open() - look at the logical device of @f, whose origin must have been set
+ * @out: the view, owned by the caller (dmfmt_view_close()); @f must outlive it
+ *
+ * Memory: the context's limit holds the store's map in windows; accesses in ascending order cost one
+ * pass over the metadata per window.  One thread at a time.
+ */
+DMFMT_API int dmfmt_view_open(struct dmfmt *f, struct dmfmt_view **out);
+/** dmfmt_view_size() - its size in bytes */
+DMFMT_API uint64_t dmfmt_view_size(const struct dmfmt_view *v);
+/** dmfmt_view_read() - exactly @len bytes at @off; -ERANGE past the end */
+DMFMT_API int dmfmt_view_read(struct dmfmt_view *v, uint64_t off, void *buf, size_t len);
+/**
+ * dmfmt_view_extent() - where the bytes at @off come from, and how far that goes
+ * @e: @e->to is @off; @e->from is a byte on the store, or on the origin if not @in_store
+ * Return: 0; -ERANGE at or past the end.
+ */
+DMFMT_API int dmfmt_view_extent(struct dmfmt_view *v, uint64_t off, struct dmfmt_extent *e,
+				bool *in_store);
+DMFMT_API void dmfmt_view_close(struct dmfmt_view *v);
+
+enum dmfmt_export_format { DMFMT_EXPORT_RAW, DMFMT_EXPORT_QCOW2 };
+#define DMFMT_EXPORT_VERIFY 1u	/* read back and compare */
+
+/**
+ * struct dmfmt_export_opts - how to write an image
+ * @backing: qcow2: the name of the backing file that goes into the header (the origin)
+ * @rate: bytes per second at most, 0: no limit
+ */
+struct dmfmt_export_opts {
+	size_t size;
+	enum dmfmt_export_format format;
+	unsigned flags;
+	const char *backing;
+	uint64_t rate;
+};
+/**
+ * dmfmt_export() - write the logical device to the new, empty file @to (DMFMT_OPEN_CREATE)
+ *
+ * Raw: all of it, sparse.  qcow2: an overlay over the origin that holds what the store holds; zero
+ * data become zero clusters.  Durable on return.
+ * @fn: receives counts at the end: image_bytes, store_bytes, origin_bytes, written_bytes, zero_bytes
+ */
+DMFMT_API int dmfmt_export(struct dmfmt_view *v, struct dmfmt_dev *to,
+			   const struct dmfmt_export_opts *o, dmfmt_field_fn fn, void *arg);
+
+#define DMFMT_WRITEBACK_DRY_RUN    1u	/* plan and count, write nothing */
+#define DMFMT_WRITEBACK_VERIFY     2u	/* read back and compare before anything is retired */
+#define DMFMT_WRITEBACK_KEEP_GOING 4u	/* what fails stays in the store, the rest goes on */
+
+/** struct dmfmt_failure - a range that could not be moved (bytes) and stays in the store */
+struct dmfmt_failure {
+	size_t size;
+	uint64_t to, from, length;
+	bool reading;		/* the store could not be read; else the origin not written */
+	int error;		/* negative errno */
+};
+
+/**
+ * struct dmfmt_writeback_opts - how to move a store's data to its origin
+ * @rate: bytes per second at most, 0: no limit
+ * @failed: told each failure (DMFMT_WRITEBACK_KEEP_GOING); may be NULL
+ */
+struct dmfmt_writeback_opts {
+	size_t size;
+	unsigned flags;
+	uint64_t rate;
+	int (*failed)(void *arg, const struct dmfmt_failure *x);
+	void *arg;
+};
+
+/**
+ * struct dmfmt_writeback_result - what was done, also after an error
+ * @records: moved and retired; @records_left: still in the store
+ * @bytes: written to the origin; @writes: coalesced ranges of it
+ * @windows: how often the origin was flushed and the metadata followed
+ * @failed: records that could not be moved
+ * @bytes_beyond: data past the origin's end, which no origin can take
+ */
+struct dmfmt_writeback_result {
+	size_t size;
+	uint64_t records, records_left, bytes, writes, windows, failed, bytes_beyond;
+};
+
+/**
+ * dmfmt_writeback() - move everything the store holds to the origin, then forget it in the store
+ *
+ * What `snapshot-merge` does in the kernel.  Both devices must be open for writing.  At any moment
+ * the store is valid and shows, over the origin, the same logical device; a cut or a stop loses
+ * nothing, and a second run or the kernel goes on.
+ * Return: 0, also if DMFMT_WRITEBACK_KEEP_GOING left failures (@r says how many); -EUCLEAN refused;
+ * -ECANCELED stopped at a safe point; errors of the devices.
+ */
+DMFMT_API int dmfmt_writeback(struct dmfmt *f, const struct dmfmt_writeback_opts *o,
+			      struct dmfmt_writeback_result *r);
+
+/** dmfmt_discard() - forget everything the store holds; it stays valid, and empty */
+DMFMT_API int dmfmt_discard(struct dmfmt *f, uint64_t *records);
+
+/**
+ * dmfmt_protect() - give @other the chunks that a write-back of @f is about to change on their origin
+ *
+ * Both are stores of the same origin, which must be set in both; @other is open for writing.  Each
+ * chunk that @f holds and @other does not is copied from the origin into @other, as the kernel would
+ * do before a write to the origin, and is durable on return.  Neutral for what @other shows.
+ * @copied: chunks that were added
+ * Return: 0; -ENOSPC @other has too little room, nothing was written; -EUCLEAN @other is damaged.
+ */
+DMFMT_API int dmfmt_protect(struct dmfmt *f, struct dmfmt *other, uint64_t *copied);
+
+/* ---- which origin it is -------------------------------------------------------------------- */
+
+/** struct dmfmt_sample - SHA-256 of @length bytes at @offset */
+struct dmfmt_sample {
+	uint64_t offset;
+	uint32_t length;
+	uint8_t sha256[32];
+};
+
+/**
+ * dmfmt_fingerprint() - sample a device, so that it can be known again
+ * @nr: how many samples at most (0: 4096); they are spread over the device, the first and the last
+ *      4096 bytes among them
+ * @fn: receives size_sectors, and fs_type, fs_uuid where libblkid knows them
+ * @sample: receives the samples in ascending order
+ */
+DMFMT_API int dmfmt_fingerprint(struct dmfmt_ctx *ctx, struct dmfmt_dev *dev, size_t nr,
+				dmfmt_field_fn fn,
+				int (*sample)(void *arg, const struct dmfmt_sample *s), void *arg);
+
+/**
+ * dmfmt_set_fingerprint() - what the origin of @f was when its store was made
+ * @samples: copied
+ *
+ * Only samples where the store holds nothing are compared; one that differs proves another origin,
+ * or a write to it behind device-mapper's back: the functions that move data end with -EUCLEAN.
+ * Return: 0; -EUCLEAN the origin's size is another; -EINVAL no origin is set.
+ */
+DMFMT_API int dmfmt_set_fingerprint(struct dmfmt *f, uint64_t size_sectors,
+				    const struct dmfmt_sample *samples, size_t nr);
+
+/* ---- differences --------------------------------------------------------------------------- */
+
+/**
+ * struct dmfmt_delta_opts - which difference
+ * @other: a second store of the same origin: the two logical devices are compared; NULL: the
+ *         logical device and the origin
+ * @exact: compare the data as well (the origin must be set): exactly the sectors that differ
+ */
+struct dmfmt_delta_opts {
+	size_t size;
+	struct dmfmt *other;
+	bool exact;
+};
+/**
+ * dmfmt_delta() - the ranges that may differ, ascending, none touching the next
+ * @fn: @sector, @nr: in sectors of the logical device
+ *
+ * Never misses a difference.  Works without an origin unless @exact.
+ */
+DMFMT_API int dmfmt_delta(struct dmfmt *f, const struct dmfmt_delta_opts *o,
+			  int (*fn)(void *arg, uint64_t sector, uint64_t nr), void *arg);
+
+#define DMFMT_SEND_FORWARD  1u	/* a device in the snapshot's state becomes the origin */
+#define DMFMT_SEND_BACKWARD 2u	/* a device in the origin's state becomes the snapshot */
+
+/**
+ * dmfmt_send() - write the difference of logical device and origin as a stream (dm-stream(5))
+ * @flags: one of the two directions
+ * @fd: a file or a pipe
+ * @fn: receives counts at the end
+ */
+DMFMT_API int dmfmt_send(struct dmfmt_view *v, int fd, unsigned flags, dmfmt_field_fn fn, void *arg);
+
+#define DMFMT_RECEIVE_VERIFY_ONLY 1u	/* compare the destination, write nothing */
+/**
+ * dmfmt_receive() - apply a stream to @dev, which must be in the state that it starts from
+ *
+ * Every range that will be overwritten, and samples elsewhere, are compared before anything is
+ * written; ranges that hold the new bytes already are skipped, so an interrupted receive goes on.
+ * Return: 0; -ESTALE the destination holds something else, nothing was written; -EILSEQ the stream
+ * is damaged; -ENODATA it ends early (what arrived was applied).
+ */
+DMFMT_API int dmfmt_receive(struct dmfmt_ctx *ctx, int fd, struct dmfmt_dev *dev, unsigned flags,
+			    dmfmt_field_fn fn, void *arg);
+
+/* ---- snapshot: other chunk sizes, sizes in advance ----------------------------------------- */
+
+/**
+ * struct dmfmt_convert_params - a store made of another one
+ * @chunk_sectors: of the new store; 0: as it is
+ * @flags: DMFMT_CREATE_FORCE
+ */
+struct dmfmt_convert_params {
+	size_t size;
+	uint64_t chunk_sectors;
+	unsigned flags;
+};
+/**
+ * dmfmt_snapshot_convert_size() - sectors that the new store needs at least
+ *
+ * Already larger by a chunk where the kernel would invalidate at the very end.
+ */
+DMFMT_API int dmfmt_snapshot_convert_size(struct dmfmt *f, const struct dmfmt_convert_params *p,
+					  uint64_t *sectors);
+/**
+ * dmfmt_snapshot_convert() - write to @to a dense store with the same content, ordered by old_chunk
+ *
+ * Splitting chunks needs the origin's size, joining them the origin itself.
+ * @fn: receives counts at the end
+ */
+DMFMT_API int dmfmt_snapshot_convert(struct dmfmt *f, struct dmfmt_dev *to,
+				     const struct dmfmt_convert_params *p, dmfmt_field_fn fn,
+				     void *arg);
+
+/**
+ * dmfmt_snapshot_import() - make a store of changed ranges that lie somewhere else (a qcow2 overlay)
+ * @source: the file that holds the data; @origin: what the overlay lies over
+ * @extents: ascending, not overlapping; `from` is a byte in @source, or DMFMT_NONE for zeros
+ * @sectors_needed: if @to is NULL, only this is worked out
+ */
+DMFMT_API int dmfmt_snapshot_import(struct dmfmt_ctx *ctx, struct dmfmt_dev *source,
+				    struct dmfmt_dev *origin, const struct dmfmt_extent *extents,
+				    size_t nr, const struct dmfmt_convert_params *p,
+				    struct dmfmt_dev *to, uint64_t *sectors_needed,
+				    dmfmt_field_fn fn, void *arg);
+
+/**
+ * dmfmt_snapshot_size() - how large a COW device has to be
+ * @origin_sectors: of the origin; @changed_sectors: how many of them will change
+ * @chunk_sectors: with this chunk size
+ * @fn: receives the numbers, field by field
+ */
+DMFMT_API int dmfmt_snapshot_size(struct dmfmt_ctx *ctx, uint64_t origin_sectors,
+				  uint64_t changed_sectors, uint64_t chunk_sectors,
+				  dmfmt_field_fn fn, void *arg);
+
 /* ---- metadata images for bug reports ------------------------------------------------------- */
 
 #define DMFMT_IMAGE_OBFUSCATE       1u	/* permute origin addresses; equality, runs, range class stay */

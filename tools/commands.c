@@ -211,6 +211,145 @@ static const struct opt undo_opts[] = {
 };
 static const struct opt_set undo = { "Undo", undo_opts };
 
+static const struct opt origin_only_opts[] = {
+	{ 0, "origin", OPT_DEVICE, AT(origin), .arg = "DEV",
+	  .help = "the device that the store belongs to" },
+	{ 0, "origin-fingerprint", OPT_DEVICE, AT(origin_fingerprint), .arg = "FILE",
+	  .help = "what dmtool fingerprint wrote of the origin when the store was made: stop if it is "
+		  "another device or was changed behind device-mapper's back" },
+	{ 0 }
+};
+static const struct opt_set origin_only = { "Origin", origin_only_opts };
+
+static const struct opt proof_opts[] = {
+	{ 0, "origin-fingerprint", OPT_DEVICE, AT(origin_fingerprint), .arg = "FILE",
+	  .help = "what dmtool fingerprint wrote of the origin when the store was made: stop if it is "
+		  "another device or was changed behind device-mapper's back" },
+	{ 0 }
+};
+static const struct opt_set proof = { "Origin", proof_opts };
+
+static const struct opt rate_opts[] = {
+	{ 0, "rate", OPT_BYTES, AT(rate), .arg = "SIZE",
+	  .help = "write at most SIZE bytes per second (K, M, G: with a unit)" },
+	{ 0, "verify", OPT_FLAG, AT(verify), .help = "read back what was written and compare" },
+	{ 0 }
+};
+static const struct opt_set copying = { "Copying", rate_opts };
+
+static const struct opt merge_opts[] = {
+	{ 0, "dry-run", OPT_FLAG, AT(dry_run),
+	  .help = "open for reading only, check, and say what would be done" },
+	{ 0, "only-snapshot", OPT_FLAG, AT(only_snapshot),
+	  .help = "vouch that the origin has no other snapshot, active or not" },
+	{ 0, "other-cow", OPT_DEVICES, AT(other_cow), .arg = "COW2",
+	  .help = "another snapshot of the same origin: give it the chunks that the merge changes "
+		  "first; may be repeated" },
+	{ 0, "keep-going", OPT_FLAG, AT(keep_going),
+	  .help = "leave chunks that cannot be read or written in the store and go on" },
+	{ 0, "mapfile", OPT_FILE, AT(mapfile), .arg = "FILE",
+	  .help = "with --keep-going: write the origin's ranges that failed to a new FILE, as GNU "
+		  "ddrescue's map" },
+	{ 0, "save", OPT_FILE, AT(save), .arg = "FILE",
+	  .help = "save what is overwritten on the origin to a new FILE for dmtool undo" },
+	{ 0, "undo", OPT_FILE, AT(undo), .arg = "FILE",
+	  .help = "save what is overwritten on the store to a new FILE for dmtool undo" },
+	{ 0 }
+};
+static const struct opt_set merge = { "Merge", merge_opts };
+
+static const struct opt discard_opts[] = {
+	{ 0, "yes", OPT_FLAG, AT(yes), .help = "do it: what the snapshot shows is given up" },
+	{ 0 }
+};
+static const struct opt_set discard = { "Discard", discard_opts };
+
+static const struct opt export_opts[] = {
+	{ 0, "output", OPT_FILE, AT(output), .arg = "FILE",
+	  .help = "the image to make; it must not exist yet" },
+	{ 0, "format", OPT_CHOICE, AT(export_format), .arg = "raw|qcow2",
+	  .help = "raw: the whole device, sparse (default); qcow2: an overlay whose backing file is "
+		  "the origin" },
+	{ 0 }
+};
+static const struct opt_set export = { "Export", export_opts };
+
+static const struct opt cat_opts[] = {
+	{ 0, "offset", OPT_BYTES, AT(offset), .arg = "SIZE",
+	  .help = "the first byte; default 0" },
+	{ 0, "length", OPT_BYTES, AT(length), .arg = "SIZE",
+	  .help = "how many bytes; default: up to the end" },
+	{ 0 }
+};
+static const struct opt_set cat = { "Range", cat_opts };
+
+static const struct opt delta_opts[] = {
+	{ 0, "format", OPT_CHOICE, AT(delta_format), .arg = "text|json|json-lines|bmap",
+	  .help = "how to print the ranges; bmap: a block map as bmaptool reads it" },
+	{ 0, "exact", OPT_FLAG, AT(exact),
+	  .help = "compare the data: only sectors that differ; needs the origin" },
+	{ 0 }
+};
+static const struct opt_set delta = { "Delta", delta_opts };
+
+static const struct opt send_opts[] = {
+	{ 0, "forward", OPT_PICK, AT(direction), 1,
+	  .help = "what makes the origin of the snapshot's state" },
+	{ 0, "backward", OPT_PICK, AT(direction), 2,
+	  .help = "what makes the snapshot's state of the origin" },
+	{ 0, "output", OPT_FILE, AT(output), .arg = "FILE",
+	  .help = "write the stream to a new FILE instead of standard output" },
+	{ 0 }
+};
+static const struct opt_set send = { "Stream", send_opts };
+
+static const struct opt convert_opts[] = {
+	{ 0, "output", OPT_DEVICE, AT(output), .arg = "COW2",
+	  .help = "the new store; made if there is no such file" },
+	{ 0, "chunk-size", OPT_SECTORS, AT(chunk_sectors), .arg = "SIZE",
+	  .help = "of the new store: sectors, or with a unit; default: as it is" },
+	{ 0, "size", OPT_SECTORS, AT(size_sectors), .arg = "SIZE",
+	  .help = "of a new file; default: just large enough" },
+	{ 0, "from", OPT_CHOICE, AT(from_format), .arg = "qcow2",
+	  .help = "COW is a qcow2 overlay over the origin" },
+	{ 0, "force", OPT_FLAG, AT(force),
+	  .help = "overwrite a signature on COW2, or a store that lost its header" },
+	{ 0 }
+};
+static const struct opt_set convert = { "Convert", convert_opts };
+
+static const struct opt size_opts[] = {
+	{ 0, "origin", OPT_DEVICE, AT(origin), .arg = "DEV", .help = "the device to be snapshotted" },
+	{ 0, "origin-size", OPT_SECTORS, AT(origin_sectors), .arg = "SIZE",
+	  .help = "its size in sectors (or with one of s B K M G T)" },
+	{ 0, "change", OPT_PERCENT, AT(change), .arg = "PERCENT",
+	  .help = "how much of the origin will be written while the snapshot exists" },
+	{ 0, "chunk-size", OPT_SECTORS, AT(chunk_sectors), .arg = "SIZE",
+	  .help = "only for this chunk size: sectors, or with a unit; default: all that LVM allows" },
+	{ 0 }
+};
+static const struct opt_set size = { "Size", size_opts };
+
+static const struct opt fingerprint_opts[] = {
+	{ 0, "output", OPT_FILE, AT(output), .arg = "FILE",
+	  .help = "the file to make; it must not exist yet" },
+	{ 0, "samples", OPT_NUMBER, AT(samples), .arg = "N",
+	  .help = "how many blocks to sample; default 4096" },
+	{ 0 }
+};
+static const struct opt_set fingerprint = { "Fingerprint", fingerprint_opts };
+
+static const struct opt receive_opts[] = {
+	{ 0, "dry-run", OPT_FLAG, AT(dry_run),
+	  .help = "open for reading only: say whether the stream fits the device" },
+	{ 0, "undo", OPT_FILE, AT(undo), .arg = "FILE",
+	  .help = "save what is overwritten to FILE; default: a new file in $DMTOOL_UNDO_DIR, "
+		  "/var/lib/dmtool/undo or /run/dmtool/undo" },
+	{ 0, "no-undo", OPT_FLAG, AT(no_undo), .help = "overwrite without saving anything" },
+	{ 0 }
+};
+static const struct opt_set receive = { "Receive", receive_opts };
+
 static const struct opt top_opts[] = {
 	{ 'h', "help", OPT_HELP, .help = "list all commands" },
 	{ 'V', "version", OPT_VERSION, .help = "show the version" },
@@ -244,6 +383,31 @@ static const struct opt_set *const restore_sets[] = {
 	&restore, &writing, &json, &memory, &general, NULL
 };
 
+static const struct opt_set *const merge_sets[] = {
+	&merge, &copying, &origin_only, &json, &memory, &general, NULL
+};
+static const struct opt_set *const discard_sets[] = {
+	&discard, &writing, &json, &memory, &general, NULL
+};
+static const struct opt_set *const export_sets[] = {
+	&export, &copying, &origin_only, &json, &live, &memory, &general, NULL
+};
+static const struct opt_set *const cat_sets[] = {
+	&cat, &origin_only, &live, &memory, &general, NULL
+};
+static const struct opt_set *const delta_sets[] = {
+	&delta, &origin, &proof, &json_lines, &live, &memory, &general, NULL
+};
+static const struct opt_set *const send_sets[] = {
+	&send, &origin_only, &json, &live, &memory, &general, NULL
+};
+static const struct opt_set *const receive_sets[] = { &receive, &json, &memory, &general, NULL };
+static const struct opt_set *const convert_sets[] = {
+	&convert, &origin, &proof, &json, &memory, &general, NULL
+};
+static const struct opt_set *const size_sets[] = { &size, &json, &general, NULL };
+static const struct opt_set *const fingerprint_sets[] = { &fingerprint, &json, &live, &general, NULL };
+
 #define COW    { "COW", ARG_DEVICE, false, "the exception store, a device or an image file" }
 #define ORIGIN { "ORIGIN", ARG_DEVICE, true, "the device that it belongs to; the same as --origin" }
 #define SECTOR { "SECTOR", ARG_SECTOR, false, "a sector number, or an offset with a unit" }
@@ -258,6 +422,16 @@ static const struct family snapshot = {
 const struct family *const families[] = { &snapshot, NULL };
 
 const struct command commands[] = {
+	{ "cat", verb_cat, NULL,
+	  "write a part of what the target would show to standard output", cat_sets,
+	  .args = { { "STORE", ARG_DEVICE, false, "the store, a device or an image file" }, ORIGIN },
+	  .notes = "The format of STORE is found out as probe does." },
+	{ "fingerprint", verb_fingerprint, NULL,
+	  "note what a device holds, to know it again", fingerprint_sets,
+	  .args = { { "DEV", ARG_DEVICE, false, "a device or an image file: an origin" } },
+	  .notes = "A store does not say which origin it belongs to. Take the fingerprint when the "
+		   "snapshot is made, and give it to the commands that move data as "
+		   "--origin-fingerprint." },
 	{ "image", verb_image, NULL,
 	  "save metadata alone, compressed, for a bug report", image_sets,
 	  .args = { { "SOURCE", ARG_DEVICE, false, "the device, or with --expand the image" } },
@@ -271,12 +445,27 @@ const struct command commands[] = {
 	{ "snapshot-check", verb_check, &snapshot,
 	  "look for damage, change nothing", check_sets,
 	  .args = { COW, ORIGIN } },
+	{ "snapshot-convert", verb_convert_snapshot, &snapshot,
+	  "copy a store to another chunk size or device size", convert_sets,
+	  .args = { COW, ORIGIN },
+	  .notes = "The new store is dense and in the order of the origin. The old one is only read." },
 	{ "snapshot-create", verb_create_snapshot, &snapshot,
 	  "make an empty store as the kernel would", create_sets,
 	  .args = { COW, ORIGIN } },
+	{ "snapshot-delta", verb_delta, &snapshot,
+	  "list what differs: snapshot and origin, or two snapshots", delta_sets,
+	  .args = { COW, { "COW2", ARG_DEVICE, true,
+			   "the store of another snapshot of the same origin" } } },
+	{ "snapshot-discard", verb_discard, &snapshot,
+	  "forget everything that the store holds", discard_sets,
+	  .args = { COW },
+	  .notes = "The store stays valid, and is empty. The origin is not touched." },
 	{ "snapshot-dump", verb_dump, &snapshot,
 	  "print all metadata; restore reads it back", dump_sets,
 	  .args = { COW } },
+	{ "snapshot-export", verb_export, &snapshot,
+	  "write what the snapshot shows to an image", export_sets,
+	  .args = { COW, ORIGIN } },
 	{ "snapshot-find", verb_find, &snapshot,
 	  "where a sector of the origin lives, and the reverse", find_sets,
 	  .args = { COW, SECTOR } },
@@ -289,6 +478,17 @@ const struct command commands[] = {
 	{ "snapshot-map", verb_map, &snapshot,
 	  "draw where origin and store are occupied", map_sets,
 	  .args = { COW, ORIGIN } },
+	{ "snapshot-merge", verb_writeback, &snapshot,
+	  "bring the snapshot's content back to the origin (rollback)", merge_sets,
+	  .args = { COW, ORIGIN },
+	  .notes = "Afterwards the origin is what the snapshot showed, and the store is empty. A cut "
+		   "or a stop loses nothing: run it again, or let the kernel's snapshot-merge go on." },
+	{ "snapshot-receive", verb_receive, &snapshot,
+	  "apply a stream of snapshot-send to a device", receive_sets,
+	  .args = { { "STREAM", ARG_FILE, false,
+		      "what snapshot-send wrote; - is standard input" },
+		    { "DEV", ARG_DEVICE, false, "the device or image file to change" } },
+	  .notes = "Nothing is written unless the device is in the state that the stream starts from." },
 	{ "snapshot-repair", verb_repair, &snapshot,
 	  "mend what can be mended", repair_sets,
 	  .args = { COW, ORIGIN },
@@ -301,6 +501,11 @@ const struct command commands[] = {
 		      "what snapshot-dump --json or --json-lines wrote; - is standard input" } },
 	  .notes = "Data chunks are never touched. An existing destination is only written to "
 		   "after the whole dump was read once and found sound." },
+	{ "snapshot-send", verb_send, &snapshot,
+	  "write the difference of snapshot and origin as a stream", send_sets,
+	  .args = { COW, ORIGIN } },
+	{ "snapshot-size", verb_size_snapshot, &snapshot,
+	  "how large a store has to be", size_sets, .args = { { 0 } } },
 	{ "undo", verb_undo, NULL,
 	  "take back what a command wrote", undo_sets,
 	  .args = { { "FILE", ARG_FILE, false, "the undo file" },

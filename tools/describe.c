@@ -149,6 +149,7 @@ static const char *kind_word(enum opt_kind kind)
 		[OPT_CHOICE] = "choice", [OPT_FILE] = "file",	  [OPT_DEVICE] = "device",
 		[OPT_WORD] = "word",	 [OPT_NUMBER] = "number", [OPT_SECTORS] = "sectors",
 		[OPT_BYTES] = "bytes",	 [OPT_RANGE] = "range",	  [OPT_IGNORED] = "flag",
+		[OPT_DEVICES] = "device", [OPT_PERCENT] = "number",
 		[OPT_HELP] = "flag",	 [OPT_VERSION] = "flag",  [OPT_DESCRIBE] = "flag",
 	};
 

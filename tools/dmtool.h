@@ -116,5 +116,15 @@ int verb_ls(struct tool *t);
 int verb_map(struct tool *t);
 int verb_repair(struct tool *t);
 int verb_restore(struct tool *t);
+int verb_cat(struct tool *t);
+int verb_convert_snapshot(struct tool *t);
+int verb_delta(struct tool *t);
+int verb_discard(struct tool *t);
+int verb_export(struct tool *t);
+int verb_fingerprint(struct tool *t);
+int verb_receive(struct tool *t);
+int verb_send(struct tool *t);
+int verb_size_snapshot(struct tool *t);
+int verb_writeback(struct tool *t);
 
 #endif

@@ -170,6 +170,39 @@ static int set_number(struct parser *p, const struct opt *o, const char *arg)
 	return 0;
 }
 
+static int add_to_list(struct parser *p, const struct opt *o, const char *arg)
+{
+	struct opt_list *list = place(p, o);
+
+	if (!*arg)
+		return bad_value(p, o, arg, "a name");
+	if (list->nr == OPT_LIST_MAX)
+		return bad_value(p, o, arg, "not so many of them");
+	list->v[list->nr++] = arg;
+	return 0;
+}
+
+/* up to three digits behind the point, at most 100 */
+static int set_percent(struct parser *p, const struct opt *o, const char *arg)
+{
+	static const char expected[] = "a percentage from 0 to 100, such as 20% or 12.5";
+	uint64_t *v = place(p, o), part = 0, unit = 1000;
+	char *end;
+
+	if (*arg < '0' || *arg > '9' || strlen(arg) > 9)
+		return bad_value(p, o, arg, expected);
+	*v = strtoull(arg, &end, 10) * 1000;
+	if (*end == '.')
+		for (end++; *end >= '0' && *end <= '9' && unit > 1; end++) {
+			unit /= 10;
+			part += (uint64_t)(*end - '0') * unit;
+		}
+	*v += part;
+	if (*end == '%')
+		end++;
+	return *end || *v > 100000 ? bad_value(p, o, arg, expected) : 0;
+}
+
 /* 0 go on, 1 done, negative usage error */
 static int apply(struct parser *p, const struct opt *o, const char *arg)
 {
@@ -191,6 +224,10 @@ static int apply(struct parser *p, const struct opt *o, const char *arg)
 			return bad_value(p, o, arg, "a name");
 		*(const char **)place(p, o) = arg;
 		return 0;
+	case OPT_DEVICES:
+		return add_to_list(p, o, arg);
+	case OPT_PERCENT:
+		return set_percent(p, o, arg);
 	case OPT_NUMBER:
 	case OPT_SECTORS:
 	case OPT_BYTES:
@@ -265,6 +302,12 @@ static void set_defaults(struct opts *o)
 	o->chunk_sectors = DMFMT_NONE;
 	o->width = DMFMT_NONE;
 	o->origin_range[1] = DMFMT_NONE;
+	o->rate = DMFMT_NONE;
+	o->offset = DMFMT_NONE;
+	o->length = DMFMT_NONE;
+	o->size_sectors = DMFMT_NONE;
+	o->change = DMFMT_NONE;
+	o->samples = DMFMT_NONE;
 }
 
 int opts_parse(struct tool *t, int argc, char **argv)

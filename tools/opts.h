@@ -17,11 +17,13 @@ enum opt_kind {
 	OPT_CHOICE,	/* int, the position of the argument in `arg` ("a|b|c"), from 1 */
 	OPT_FILE,	/* const char *, a file that is written */
 	OPT_DEVICE,	/* const char *, a device or an image */
+	OPT_DEVICES,	/* struct opt_list, one more each time */
 	OPT_WORD,	/* const char *, anything else */
 	OPT_NUMBER,	/* uint64_t, plain */
 	OPT_SECTORS,	/* uint64_t, sectors or with a unit */
 	OPT_BYTES,	/* uint64_t, bytes or with a unit */
 	OPT_RANGE,	/* uint64_t[2], two OPT_SECTORS with a dash between them */
+	OPT_PERCENT,	/* uint64_t, thousandths of a percent: "12.5%" or "12.5" is 12500 */
 	OPT_IGNORED,	/* accepted for others' sake */
 	OPT_HELP, OPT_VERSION, OPT_DESCRIBE,
 };
@@ -46,6 +48,13 @@ struct opt {
 struct opt_set {
 	const char *title;
 	const struct opt *opts;		/* up to one with neither letter nor name */
+};
+
+#define OPT_LIST_MAX 32
+
+struct opt_list {
+	const char *v[OPT_LIST_MAX];
+	size_t nr;
 };
 
 enum out_format { OUT_TEXT, OUT_JSON, OUT_LINES, OUT_RANGES };
@@ -83,6 +92,20 @@ struct opts {
 	bool expand, obfuscate, include_suspect;	/* image */
 	const char *image_format;
 	bool list;			/* undo */
+
+	/* moving data */
+	bool verify, keep_going, only_snapshot, yes, exact;
+	struct opt_list other_cow;
+	const char *save, *mapfile, *origin_fingerprint;
+	uint64_t rate;			/* bytes per second */
+	int export_format;		/* 1 raw, 2 qcow2, 0 not given */
+	uint64_t offset, length;	/* cat, bytes */
+	int delta_format;		/* 1 text, 2 json, 3 json-lines, 4 bmap, 0 not given */
+	int direction;			/* send: 1 forward, 2 backward */
+	uint64_t size_sectors;		/* convert: of a new file */
+	int from_format;		/* convert: 1 qcow2 */
+	uint64_t change;		/* size: thousandths of a percent */
+	uint64_t samples;		/* fingerprint */
 };
 
 struct command;

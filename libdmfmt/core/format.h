@@ -9,6 +9,7 @@
 
 #include "core.h"
 #include "../io/dev.h"
+#include "../io/copier.h"
 
 struct dmfmt {
 	const struct dmfmt_format *format;
@@ -17,6 +18,8 @@ struct dmfmt {
 	struct dmfmt_dev *origin;	/* NULL: not at hand */
 	uint64_t origin_sectors;	/* DMFMT_NONE: unknown */
 	unsigned flags;			/* DMFMT_OPEN_HEADER_ONLY */
+	bool sound;			/* dmfmt_need_sound() has said so, and nothing wrote since */
+	struct dmfmt_origin_proof *proof;	/* dmfmt_set_fingerprint(); fingerprint.c */
 	void *priv;			/* the family's */
 };
 
@@ -35,6 +38,26 @@ struct dmfmt_builder {
 	uint64_t dev_sectors;
 	unsigned flags;
 	void *priv;
+};
+
+/*
+ * struct dmfmt_batch - a window of records that are moved and then retired together
+ * @moves: the family fills up to @room; @nr
+ * @first, @end: the records that it stands for (the family's own numbering)
+ * @unit_bytes: a failure is isolated to units of this size, counted from a move's start
+ * @max_bytes: about how much a window should move at most; whole areas (or what the family has) count more
+ * @failed: what could not be moved, whole units, sorted by `to`; for retire()
+ * @beyond: bytes that lie past the origin's end and are given up, counted by plan()
+ */
+struct dmfmt_batch {
+	struct dmfmt_move *moves;
+	size_t nr, room;
+	uint64_t first, end;
+	uint64_t unit_bytes;
+	uint64_t max_bytes;
+	const struct dmfmt_move *failed;
+	size_t nr_failed;
+	uint64_t beyond;
 };
 
 struct dmfmt_format {
@@ -79,11 +102,42 @@ struct dmfmt_format {
 	 * end of the origin if known, where a shift to sectors wraps), ascending, above 0; at most
 	 * @max; an obfuscated address stays between the same two */
 	size_t (*origin_bounds)(struct dmfmt *f, uint64_t *bounds, size_t max);
+
+	/* ---- data; all of these are only called on a store without a fatal finding ---- */
+
+	/* every extent that the store holds, in any order, none overlapping another, clipped to the
+	 * origin's end if that is known; a few thousand at a time */
+	int (*extents)(struct dmfmt *f,
+		       int (*fn)(void *arg, const struct dmfmt_extent *e, size_t nr), void *arg);
+	/*
+	 * Write-back (core/copy.c): prepare() once, then again and again: plan() fills a window, the
+	 * engine copies it and flushes the origin, retire() forgets it in the metadata, durably.
+	 * Stopping between any two steps, or inside retire(), loses nothing.
+	 * prepare() also starts plan() anew.  plan() returns 1 with a window, 0 when nothing is left; it
+	 * goes on behind the last window, retired or not (a dry run retires nothing).
+	 * retire() keeps the records of b->failed in the store.
+	 */
+	int (*prepare)(struct dmfmt *f, bool dry_run);
+	int (*plan)(struct dmfmt *f, struct dmfmt_batch *b);
+	int (*retire)(struct dmfmt *f, const struct dmfmt_batch *b);
+	/* records that are (still) in the store, after prepare() */
+	uint64_t (*remaining)(const struct dmfmt *f);
+	/* empty the store; *records: how many there were */
+	int (*discard)(struct dmfmt *f, uint64_t *records);
+	/* see dmfmt_protect(); @other is of the same family */
+	int (*protect)(struct dmfmt *f, struct dmfmt *other, uint64_t *copied);
 };
 
 /* registry.c: every format, NULL-terminated */
 extern const struct dmfmt_format *const dmfmt_formats[];
 const struct dmfmt_format *dmfmt_format_by_name(const char *name);
+
+/* copy.c: run check's metadata pass unless that was done; -EUCLEAN with the first fatal finding as
+ * the error line, saying that @what is refused.  Then the fingerprint, if there is one. */
+int dmfmt_need_sound(struct dmfmt *f, const char *what);
+/* fingerprint.c: 0, or -EUCLEAN; called by dmfmt_need_sound() */
+int dmfmt_check_proof(struct dmfmt *f);
+void dmfmt_free_proof(struct dmfmt *f);
 
 /* ---- findings.c ---------------------------------------------------------------------------- */
 
