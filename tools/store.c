@@ -154,12 +154,12 @@ static int refuse_foreign(struct tool *t, struct dmfmt_dev *dev, const char *pat
 
 /* ---- opening ---- */
 
-static int open_origin(struct tool *t, struct store *s, const char *path)
+static int open_origin(struct tool *t, struct store *s, const char *path, unsigned flags)
 {
 	int err;
 
 	if (path) {
-		err = dmfmt_dev_open(t->ctx, path, t->o.live ? DMFMT_OPEN_LIVE : 0, &s->origin);
+		err = dmfmt_dev_open(t->ctx, path, flags, &s->origin);
 		if (!err)
 			err = dmfmt_set_origin(s->f, s->origin);
 		if (err)
@@ -182,8 +182,8 @@ static void warn_live(struct tool *t, struct dmfmt_dev *dev, const char *path)
 		  info.holder ? info.holder : "it may change");
 }
 
-int store_open(struct tool *t, struct store *s, const char *path, unsigned dev_flags,
-	       unsigned format_flags)
+static int open_both(struct tool *t, struct store *s, const char *path, unsigned dev_flags,
+		     unsigned format_flags, unsigned origin_flags)
 {
 	const char *origin;
 	int err, status;
@@ -206,7 +206,18 @@ int store_open(struct tool *t, struct store *s, const char *path, unsigned dev_f
 	err = dmfmt_open(t->ctx, s->dev, t->cmd->family->name, format_flags, &s->f);
 	if (err)
 		return tool_fail(t, err);
-	return open_origin(t, s, origin);
+	return open_origin(t, s, origin, origin_flags);
+}
+
+int store_open(struct tool *t, struct store *s, const char *path, unsigned dev_flags,
+	       unsigned format_flags)
+{
+	return open_both(t, s, path, dev_flags, format_flags, t->o.live ? DMFMT_OPEN_LIVE : 0);
+}
+
+int store_open_both(struct tool *t, struct store *s, unsigned dev_flags, unsigned origin_flags)
+{
+	return open_both(t, s, t->arg[0], dev_flags, 0, origin_flags);
 }
 
 int store_open_read(struct tool *t, struct store *s, unsigned format_flags)

@@ -17,6 +17,8 @@ struct store {
  */
 int store_open(struct tool *t, struct store *s, const char *path, unsigned dev_flags,
 	       unsigned format_flags);
+/* likewise the device and the origin that the arguments name, the origin with flags of its own */
+int store_open_both(struct tool *t, struct store *s, unsigned dev_flags, unsigned origin_flags);
 /* the same for reading, allowing for --live */
 int store_open_read(struct tool *t, struct store *s, unsigned format_flags);
 void store_close(struct store *s);

@@ -13,6 +13,7 @@ struct dmfmt_ctx {
 	void *progress_arg;
 	uint64_t memory;
 	uint64_t progress_bytes;
+	size_t window;		/* tests: records of one window of a write-back at most; 0: many */
 	unsigned nr_errors;	/* how often dmfmt_fail() was called: did a lower layer say why? */
 	char error[1024];
 };

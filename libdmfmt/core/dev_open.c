@@ -17,10 +17,12 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <time.h>
 #include <unistd.h>
 #include "../io/dev.h"
 #include "../sys/inuse.h"
+#include "../sys/sysfs.h"
 
 #define SECTOR 512u
 #define ALL_FLAGS (DMFMT_OPEN_WRITE | DMFMT_OPEN_LIVE | DMFMT_OPEN_CREATE)
@@ -234,6 +236,23 @@ static int open_folder(const char *path)
 	return fd;
 }
 
+/*
+ * What a power cut leaves whole.  A page of a file goes to the disk in one piece if the file system's
+ * blocks are no smaller than the disk's; file systems that are not on one disk have no number.
+ */
+static uint32_t whole_block(const struct opening *o, int fd)
+{
+	bool blk = S_ISBLK(o->st.st_mode);
+	struct statfs fs;
+	uint32_t block = dmfmt_sysfs_physical_block(&dmfmt_roots_live, blk ? o->st.st_rdev : o->st.st_dev);
+
+	if (!block || (!blk && (fstatfs(fd, &fs) || fs.f_bsize <= 0 || (uint64_t)fs.f_bsize % block)))
+		block = 0;
+	if (block > 4096)
+		block = 4096;
+	return block > o->block ? block : o->block < 4096 ? o->block : 4096;
+}
+
 static int make_device(struct opening *o, struct dmfmt_dev **out)
 {
 	struct dmfmt_layer *bottom;
@@ -260,6 +279,7 @@ static int make_device(struct opening *o, struct dmfmt_dev **out)
 		return err;
 	}
 	dev->flags = o->flags;
+	dev->whole = whole_block(o, dev->fd);
 	dev->is_block = S_ISBLK(o->st.st_mode);
 	dev->holder = o->holder;
 	o->holder = NULL;

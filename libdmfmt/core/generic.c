@@ -82,6 +82,7 @@ void dmfmt_close(struct dmfmt *f)
 		return;
 	if (f->format->close)
 		f->format->close(f);
+	dmfmt_free_proof(f);
 	free(f);
 }
 

@@ -66,7 +66,7 @@ static int check_writable(struct dmfmt_dev *dev, const char *what)
 			  what);
 }
 
-int dmfmt_dev_write(struct dmfmt_dev *dev, uint64_t off, const void *buf, size_t len)
+int dmfmt_dev_write_try(struct dmfmt_dev *dev, uint64_t off, const void *buf, size_t len)
 {
 	unsigned nr_errors = dev->ctx->nr_errors;
 	int err;
@@ -81,12 +81,21 @@ int dmfmt_dev_write(struct dmfmt_dev *dev, uint64_t off, const void *buf, size_t
 	/* also when it fails: a part may have been written */
 	dev->bytes_written += len;
 	err = dev->top->ops->write(dev->top, off, buf, len);
-	if (err) {
-		dev->failed = err;
+	if (err)
 		return io_failed(dev, nr_errors, err, "write", off, len);
-	}
 	dev->ctx->progress_bytes += len;
 	return 0;
+}
+
+int dmfmt_dev_write(struct dmfmt_dev *dev, uint64_t off, const void *buf, size_t len)
+{
+	uint64_t before = dev->bytes_written;
+	int err = dmfmt_dev_write_try(dev, off, buf, len);
+
+	/* not for what was refused before anything was tried */
+	if (err && dev->bytes_written != before)
+		dev->failed = err;
+	return err;
 }
 
 int dmfmt_dev_flush(struct dmfmt_dev *dev)
@@ -192,6 +201,7 @@ int dmfmt_dev_from_layer(struct dmfmt_ctx *ctx, struct dmfmt_layer *bottom, uint
 	dev->top = bottom;
 	dev->size = size;
 	dev->block = block;
+	dev->whole = block < 4096 ? block : 4096;
 	dev->flags = DMFMT_OPEN_WRITE;
 	dev->fd = dmfmt_file_layer_fd(bottom, &dev->direct);
 	dev->plain = dev->fd >= 0;

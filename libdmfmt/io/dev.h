@@ -42,6 +42,8 @@ struct dmfmt_layer {
 
 /*
  * The device handle: the top layer plus what every user wants to know.
+ * @whole: what a power cut leaves as it was or as it was written, never a mixture: the logical block,
+ *         or the physical one where that is known; a power of two, at most 4096
  * @fd: of the bottom if it is a file or a block device, else -1 (only the stream uses it, and only
  *      while `plain` is true: no layer above changes what is read)
  */
@@ -52,6 +54,7 @@ struct dmfmt_dev {
 	char *holder;
 	uint64_t size;
 	uint32_t block;		/* logical block, bytes */
+	uint32_t whole;
 	unsigned flags;		/* DMFMT_OPEN_* */
 	int fd;
 	bool is_block;
@@ -69,6 +72,9 @@ struct dmfmt_dev {
 int dmfmt_dev_read(struct dmfmt_dev *dev, uint64_t off, void *buf, size_t len);
 int dmfmt_dev_write(struct dmfmt_dev *dev, uint64_t off, const void *buf, size_t len);
 int dmfmt_dev_flush(struct dmfmt_dev *dev);
+/* like dmfmt_dev_write() for a caller that can do without this range: a failure does not latch, the
+ * range is to be taken as undefined */
+int dmfmt_dev_write_try(struct dmfmt_dev *dev, uint64_t off, const void *buf, size_t len);
 /* a promise: what is written from @from on is written once and not read back, so that a dry run of a
  * large restore needs no memory for it */
 void dmfmt_dev_written_once(struct dmfmt_dev *dev, uint64_t from);

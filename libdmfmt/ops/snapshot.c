@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "snapshot.h"
+#include "snapshot_append.h"
 #include "../format/crc32c.h"
 
 static const struct dmfmt_column columns[] = {
@@ -866,4 +867,11 @@ const struct dmfmt_format dmfmt_snapshot_format = {
 	.metadata = snap_metadata,
 	.obfuscate = snap_obfuscate,
 	.origin_bounds = snap_origin_bounds,
+	.extents = snap_extents,
+	.prepare = snap_merge_prepare,
+	.plan = snap_merge_plan,
+	.retire = snap_merge_retire,
+	.remaining = snap_merge_remaining,
+	.discard = snap_discard,
+	.protect = snap_protect,
 };

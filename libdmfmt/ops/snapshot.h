@@ -28,9 +28,19 @@ struct snap_records {
 };
 #define SNAP_ROUND (1u << 16)
 
+/*
+ * struct snap_merge - where a write-back stands (snapshot_merge.c)
+ * @live: records in the chain; those from @unmerged on could not be merged and stay
+ * @next: where the next window ends
+ */
+struct snap_merge {
+	uint64_t live, unmerged, next;
+};
+
 struct snap {
 	struct snap_header hdr;
 	enum snap_state state;
+	struct snap_merge merge;
 	struct snap_geometry g;	/* set if the chunk size is sound */
 	bool has_geometry;
 	/* what check leaves for repair: records that have to go, with loss and without */
@@ -121,7 +131,21 @@ int snap_infer(struct dmfmt_ctx *ctx, struct dmfmt_dev *dev, struct snap_guess g
 int snap_check(struct dmfmt *f, unsigned flags, struct dmfmt_report *r);
 /* snapshot_repair.c */
 int snap_repair(struct dmfmt *f, const struct dmfmt_repair_opts *o, struct dmfmt_report *found);
+/* zero records [from, to), the last block (dev->whole) first, each durable before the one in front of it;
+ * *left (may be NULL): where the zeros begin, also after an error */
+int snap_clear_records(struct dmfmt *f, uint64_t from, uint64_t to, uint64_t *left);
+/* snapshot_extents.c */
+int snap_extents(struct dmfmt *f, int (*fn)(void *arg, const struct dmfmt_extent *e, size_t nr),
+		 void *arg);
+/* snapshot_merge.c */
+int snap_merge_prepare(struct dmfmt *f, bool dry_run);
+int snap_merge_plan(struct dmfmt *f, struct dmfmt_batch *b);
+int snap_merge_retire(struct dmfmt *f, const struct dmfmt_batch *b);
+uint64_t snap_merge_remaining(const struct dmfmt *f);
+int snap_discard(struct dmfmt *f, uint64_t *records);
 /* snapshot_restore.c */
+/* -EEXIST: the device holds what somebody may still want */
+int snap_check_blank(struct dmfmt_ctx *ctx, struct dmfmt_dev *cow);
 int snap_restore_begin(struct dmfmt_builder *b, const struct dmfmt_field *head, size_t nr);
 int snap_restore_raw(struct dmfmt_builder *b, uint64_t offset, const void *bytes, size_t len);
 int snap_restore_records(struct dmfmt_builder *b, const uint64_t *values, size_t nr);

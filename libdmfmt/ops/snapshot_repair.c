@@ -79,26 +79,31 @@ static int count_records(struct fix *x, uint64_t *records)
 
 /* ---- removing entries -------------------------------------------------------------------------- */
 
-/* zero records [from, to), last block first, each durable before the one in front of it */
-static int clear_records(struct fix *x, uint64_t from, uint64_t to)
+int snap_clear_records(struct dmfmt *f, uint64_t from, uint64_t to, uint64_t *left)
 {
 	static const uint8_t zeros[4096];
-	uint64_t per_block = (x->dev->block < sizeof(zeros) ? x->dev->block : sizeof(zeros)) /
-			     SNAP_ENTRY;
+	const struct snap *s = f->priv;
+	/* an area smaller than this block lies inside one */
+	uint64_t per_block = f->dev->whole / SNAP_ENTRY;
 	int ret = 0;
 
 	while (!ret && to > from) {
-		uint64_t in_area = (to - 1) % x->g->entries;
+		uint64_t in_area = (to - 1) % s->g.entries;
 		uint64_t first = to - 1 - in_area % per_block;
 
 		if (first < from)
 			first = from;
-		ret = write_flush(x, snap_record_offset(x->g, first), zeros,
-				  (size_t)(to - first) * SNAP_ENTRY);
-		to = first;
+		ret = dmfmt_dev_write(f->dev, snap_record_offset(&s->g, first), zeros,
+				      (size_t)(to - first) * SNAP_ENTRY);
 		if (!ret)
-			ret = dmfmt_progress_step(x->ctx, "clearing entries", 1, 1, 0, to - from);
+			ret = dmfmt_dev_flush(f->dev);
+		if (ret)
+			break;
+		to = first;
+		ret = dmfmt_progress_step(f->ctx, "clearing entries", 1, 1, 0, to - from);
 	}
+	if (left)
+		*left = to;
 	return ret;
 }
 
@@ -148,7 +153,7 @@ static int remove_records(struct fix *x, const uint64_t *v, size_t nr, uint64_t 
 	}
 	if (gap)
 		ret = dmfmt_dev_flush(x->dev);
-	return ret ? ret : clear_records(x, keep, n);
+	return ret ? ret : snap_clear_records(x->f, keep, n, NULL);
 }
 
 static const enum dmfmt_code dropped[] = {
@@ -347,7 +352,7 @@ static int keep_tail(struct fix *x, uint64_t area, uint64_t slot)
 	while (to > live && e[to - 1].new_chunk == 0)
 		to--;
 	if (!ret)
-		ret = clear_records(x, first + live, first + to);
+		ret = snap_clear_records(x->f, first + live, first + to, NULL);
 	free(e);
 	return ret;
 }

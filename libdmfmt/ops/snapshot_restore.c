@@ -93,8 +93,7 @@ int dmfmt_snapshot_geometry(struct dmfmt_ctx *ctx, struct dmfmt_dev *cow,
 	return e.ret;
 }
 
-/* refuse to overwrite what somebody may still want */
-static int check_blank(struct dmfmt_ctx *ctx, struct dmfmt_dev *cow)
+int snap_check_blank(struct dmfmt_ctx *ctx, struct dmfmt_dev *cow)
 {
 	struct snap_guess guesses[22];
 	struct snap_header_disk d;
@@ -133,7 +132,7 @@ int dmfmt_snapshot_create(struct dmfmt_ctx *ctx, struct dmfmt_dev *cow,
 	int ret = create_args(ctx, cow, p, &g);
 
 	if (!ret && !(p->flags & DMFMT_CREATE_FORCE))
-		ret = check_blank(ctx, cow);
+		ret = snap_check_blank(ctx, cow);
 	if (ret)
 		return ret;
 	/* an old header must not stay valid over areas that are being zeroed */

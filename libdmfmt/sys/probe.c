@@ -61,14 +61,25 @@ static int signature(blkid_probe pr, struct dmfmt_signature *sig)
 	return !sig->type;
 }
 
-static int search(struct dmfmt_dev *dev, blkid_probe pr, int fd,
-		  int (*fn)(void *arg, const struct dmfmt_signature *sig), void *arg)
+/* what is looked for, and who is told */
+struct search {
+	int (*run)(const struct search *s, blkid_probe pr);
+	struct dmfmt_dev *dev;
+	int (*signature)(void *arg, const struct dmfmt_signature *sig);
+	int (*filesystem)(void *arg, const char *type, const char *uuid);
+	void *arg;
+};
+
+static int unreadable(const struct search *s)
+{
+	return dmfmt_fail(s->dev->ctx, -EIO, "%s: libblkid could not read the device", s->dev->path);
+}
+
+static int all_signatures(const struct search *s, blkid_probe pr)
 {
 	struct dmfmt_signature sig;
 	int rc;
 
-	if (dev->size > INT64_MAX || blkid_probe_set_device(pr, fd, 0, (blkid_loff_t)dev->size))
-		return dmfmt_fail(dev->ctx, -EIO, "%s: libblkid cannot use this device", dev->path);
 	blkid_probe_enable_superblocks(pr, 1);
 	blkid_probe_set_superblocks_flags(pr, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_USAGE |
 					  BLKID_SUBLKS_VERSION | BLKID_SUBLKS_MAGIC |
@@ -78,18 +89,39 @@ static int search(struct dmfmt_dev *dev, blkid_probe pr, int fd,
 	while ((rc = blkid_do_probe(pr)) == 0) {
 		if (signature(pr, &sig))
 			continue;
-		rc = fn(arg, &sig);
+		rc = s->signature(s->arg, &sig);
 		if (rc)
 			return rc;
 	}
-	if (rc < 0)
-		return dmfmt_fail(dev->ctx, -EIO, "%s: libblkid could not read the device", dev->path);
-	return 0;
+	return rc < 0 ? unreadable(s) : 0;
 }
 
-int dmfmt_signatures(struct dmfmt_dev *dev,
-		     int (*fn)(void *arg, const struct dmfmt_signature *sig), void *arg)
+static int one_filesystem(const struct search *s, blkid_probe pr)
 {
+	const char *type;
+	int rc;
+
+	blkid_probe_enable_superblocks(pr, 1);
+	blkid_probe_set_superblocks_flags(pr, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_UUID);
+	rc = blkid_do_safeprobe(pr);
+	if (rc == -1)
+		return unreadable(s);
+	type = rc ? NULL : value(pr, "TYPE");
+	return type ? s->filesystem(s->arg, type, value(pr, "UUID")) : 0;
+}
+
+static int search(const struct search *s, blkid_probe pr, int fd)
+{
+	if (s->dev->size > INT64_MAX ||
+	    blkid_probe_set_device(pr, fd, 0, (blkid_loff_t)s->dev->size))
+		return dmfmt_fail(s->dev->ctx, -EIO, "%s: libblkid cannot use this device",
+				  s->dev->path);
+	return s->run(s, pr);
+}
+
+static int search_device(const struct search *s)
+{
+	struct dmfmt_dev *dev = s->dev;
 	int fd = dev->fd, rc;
 	blkid_probe pr;
 
@@ -102,9 +134,25 @@ int dmfmt_signatures(struct dmfmt_dev *dev,
 			return fd;
 	}
 	pr = blkid_new_probe();
-	rc = pr ? search(dev, pr, fd, fn, arg) : dmfmt_fail(dev->ctx, -ENOMEM, "no memory");
+	rc = pr ? search(s, pr, fd) : dmfmt_fail(dev->ctx, -ENOMEM, "no memory");
 	blkid_free_probe(pr);
 	if (fd != dev->fd)
 		close(fd);
 	return rc;
+}
+
+int dmfmt_signatures(struct dmfmt_dev *dev,
+		     int (*fn)(void *arg, const struct dmfmt_signature *sig), void *arg)
+{
+	struct search s = { .run = all_signatures, .dev = dev, .signature = fn, .arg = arg };
+
+	return search_device(&s);
+}
+
+int dmfmt_filesystem(struct dmfmt_dev *dev, int (*fn)(void *arg, const char *type, const char *uuid),
+		     void *arg)
+{
+	struct search s = { .run = one_filesystem, .dev = dev, .filesystem = fn, .arg = arg };
+
+	return search_device(&s);
 }

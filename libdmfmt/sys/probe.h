@@ -30,4 +30,15 @@ struct dmfmt_signature {
 int dmfmt_signatures(struct dmfmt_dev *dev,
 		     int (*fn)(void *arg, const struct dmfmt_signature *sig), void *arg);
 
+/**
+ * dmfmt_filesystem() - what libblkid would mount (or assemble) of @dev
+ * @fn: called at most once; @type: "ext4"; @uuid: as libblkid prints it, or NULL
+ *
+ * Nothing is told if there is nothing, or more than one thing.  As for dmfmt_signatures(), a device
+ * in memory has none.
+ * Return: 0, or what @fn returned; -EIO; -ENOMEM; errno of open(2).
+ */
+int dmfmt_filesystem(struct dmfmt_dev *dev, int (*fn)(void *arg, const char *type, const char *uuid),
+		     void *arg);
+
 #endif

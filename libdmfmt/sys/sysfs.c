@@ -141,6 +141,32 @@ int dmfmt_sysfs_parent(const struct dmfmt_roots *r, dev_t part, dev_t *disk)
 	return dmfmt_sysfs_dev(r, disk, "dev/block/%u:%u/../dev", major(part), minor(part));
 }
 
+static uint64_t number_attr(const struct dmfmt_roots *r, dev_t dev, const char *name, uint64_t otherwise)
+{
+	char text[32], *end;
+	unsigned long long v;
+
+	if (dmfmt_sysfs_attr(r, text, sizeof(text), "dev/block/%u:%u/%s", major(dev), minor(dev),
+			     name) <= 0)
+		return otherwise;
+	v = strtoull(text, &end, 10);
+	return *end ? otherwise : v;
+}
+
+uint32_t dmfmt_sysfs_physical_block(const struct dmfmt_roots *r, dev_t dev)
+{
+	dev_t disk = dev;
+	uint64_t block, start = 0;
+
+	if (!dmfmt_sysfs_parent(r, dev, &disk))
+		start = number_attr(r, dev, "start", 1);
+	block = number_attr(r, disk, "queue/physical_block_size", 0);
+	if (block < 512 || block > 1u << 20 || block & (block - 1) || start * 512 % block ||
+	    number_attr(r, dev, "alignment_offset", 1))
+		return 0;
+	return (uint32_t)block;
+}
+
 /* Blanks, newlines and backslashes in mountinfo and swaps are \ and three octal digits. */
 static char *unescape(char *s)
 {

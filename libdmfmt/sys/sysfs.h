@@ -31,6 +31,11 @@ int dmfmt_sysfs_partitions(const struct dmfmt_roots *r, dev_t disk,
 			   int (*fn)(void *arg, dev_t part), void *arg);
 /* the disk that @part is a partition of; -ENOENT if it is none */
 int dmfmt_sysfs_parent(const struct dmfmt_roots *r, dev_t part, dev_t *disk);
+/*
+ * the block that the disk below @dev writes as a whole even if power fails, bytes: the kernel's
+ * physical_block_size.  0: not known, or @dev (a partition, a stack) does not lie on such blocks.
+ */
+uint32_t dmfmt_sysfs_physical_block(const struct dmfmt_roots *r, dev_t dev);
 
 /** struct dmfmt_mount - one line of mountinfo; strings are unescaped and valid during the call */
 struct dmfmt_mount {

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "copier_engine.h"
+
+#ifdef HAVE_LIBURING
+#include <liburing.h>
+#endif
+
+/* ---- one after the other ---------------------------------------------------------------------- */
+
+/* the vector behind its first @done bytes; *nr is what is left of it */
+static void skip(struct iovec **v, unsigned *nr, size_t done)
+{
+	while (*nr && done >= (*v)->iov_len) {
+		done -= (*v)->iov_len;
+		(*v)++;
+		(*nr)--;
+	}
+	if (*nr && done) {
+		(*v)->iov_base = (char *)(*v)->iov_base + done;
+		(*v)->iov_len -= done;
+	}
+}
+
+void dmfmt_xfer_sync(struct dmfmt_xfer *x, size_t done)
+{
+	size_t need = x->write ? x->len : x->need;
+	struct iovec *v = x->v;
+	unsigned nr = x->nr_v;
+
+	skip(&v, &nr, done);
+	while (done < need) {
+		ssize_t n = x->write ? pwritev(x->fd, v, (int)nr, (off_t)(x->off + done)) :
+				       preadv(x->fd, v, (int)nr, (off_t)(x->off + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			x->err = n ? -errno : -EIO;
+			break;
+		}
+		done += (size_t)n;
+		skip(&v, &nr, (size_t)n);
+	}
+}
+
+/* ---- io_uring --------------------------------------------------------------------------------- */
+
+#ifdef HAVE_LIBURING
+struct uring {
+	struct dmfmt_xfer_engine e;
+	struct io_uring ring;
+	bool broken;		/* the kernel does not answer any more */
+};
+
+static int uring_open(unsigned depth, struct dmfmt_xfer_engine **out)
+{
+	struct uring *u = calloc(1, sizeof(*u));
+
+	if (!u)
+		return -ENOMEM;
+	u->e.ops = &dmfmt_xfer_uring;
+	if (io_uring_queue_init(depth, &u->ring, 0)) {
+		free(u);
+		return -EOPNOTSUPP;
+	}
+	*out = &u->e;
+	return 0;
+}
+
+static void uring_submit(struct dmfmt_xfer_engine *e, struct dmfmt_xfer *x)
+{
+	struct uring *u = (struct uring *)e;
+	struct io_uring_sqe *sqe = u->broken ? NULL : io_uring_get_sqe(&u->ring);
+
+	if (!sqe) {
+		dmfmt_xfer_sync(x, 0);
+		x->done = true;
+		return;
+	}
+	if (x->write)
+		io_uring_prep_writev(sqe, x->fd, x->v, x->nr_v, x->off);
+	else
+		io_uring_prep_readv(sqe, x->fd, x->v, x->nr_v, x->off);
+	io_uring_sqe_set_data(sqe, x);
+	e->in_flight++;
+}
+
+static void uring_complete(struct uring *u, struct dmfmt_xfer *x, int res)
+{
+	u->e.in_flight--;
+	if (res >= 0)
+		dmfmt_xfer_sync(x, (size_t)res);
+	else if (res == -EINTR || res == -EAGAIN || res == -ECANCELED)
+		dmfmt_xfer_sync(x, 0);
+	else
+		x->err = res;
+	x->done = true;
+}
+
+static unsigned uring_reap(struct uring *u)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head, nr = 0;
+
+	io_uring_for_each_cqe(&u->ring, head, cqe) {
+		uring_complete(u, io_uring_cqe_get_data(cqe), cqe->res);
+		nr++;
+	}
+	io_uring_cq_advance(&u->ring, nr);
+	return nr;
+}
+
+static void uring_wait(struct dmfmt_xfer_engine *e)
+{
+	struct uring *u = (struct uring *)e;
+	int ret;
+
+	while (e->in_flight && !u->broken) {
+		ret = io_uring_submit_and_wait(&u->ring, 1);
+		if (ret < 0 && ret != -EINTR && ret != -EAGAIN && ret != -EBUSY)
+			u->broken = true;
+		if (uring_reap(u))
+			break;
+	}
+}
+
+static bool uring_close(struct dmfmt_xfer_engine *e)
+{
+	struct uring *u = (struct uring *)e;
+
+	while (e->in_flight && !u->broken)
+		uring_wait(e);
+	if (e->in_flight)	/* it may still use the buffers */
+		return false;
+	io_uring_queue_exit(&u->ring);
+	free(u);
+	return true;
+}
+#else
+static int uring_open(unsigned depth, struct dmfmt_xfer_engine **out)
+{
+	return -EOPNOTSUPP;
+}
+#define uring_submit NULL
+#define uring_wait NULL
+#define uring_close NULL
+#endif
+
+const struct dmfmt_xfer_ops dmfmt_xfer_uring = {
+	.name = "io_uring", .open = uring_open, .submit = uring_submit, .wait = uring_wait,
+	.close = uring_close,
+};
+
+/* ---- threads ---------------------------------------------------------------------------------- */
+
+#define THREADS_MAX 16u
+
+struct threads {
+	struct dmfmt_xfer_engine e;
+	pthread_mutex_t lock;
+	pthread_cond_t work, answer;
+	struct dmfmt_xfer **queue;	/* a ring of `depth`: waiting for a thread */
+	struct dmfmt_xfer **answers;	/* likewise: done, not fetched */
+	unsigned depth, first, nr, nr_answers, nr_threads;
+	bool stop;
+	pthread_t thread[THREADS_MAX];
+};
+
+static void *worker(void *arg)
+{
+	struct threads *t = arg;
+
+	pthread_mutex_lock(&t->lock);
+	for (;;) {
+		struct dmfmt_xfer *x;
+
+		while (!t->nr && !t->stop)
+			pthread_cond_wait(&t->work, &t->lock);
+		if (!t->nr)
+			break;
+		x = t->queue[t->first];
+		t->first = (t->first + 1) % t->depth;
+		t->nr--;
+		pthread_mutex_unlock(&t->lock);
+		dmfmt_xfer_sync(x, 0);
+		pthread_mutex_lock(&t->lock);
+		t->answers[t->nr_answers++] = x;
+		pthread_cond_signal(&t->answer);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return NULL;
+}
+
+static bool threads_close(struct dmfmt_xfer_engine *e)
+{
+	struct threads *t = (struct threads *)e;
+	unsigned i;
+
+	pthread_mutex_lock(&t->lock);
+	t->stop = true;
+	pthread_cond_broadcast(&t->work);
+	pthread_mutex_unlock(&t->lock);
+	for (i = 0; i < t->nr_threads; i++)
+		pthread_join(t->thread[i], NULL);
+	pthread_mutex_destroy(&t->lock);
+	pthread_cond_destroy(&t->work);
+	pthread_cond_destroy(&t->answer);
+	free(t->queue);
+	free(t->answers);
+	free(t);
+	return true;
+}
+
+static int threads_open(unsigned depth, struct dmfmt_xfer_engine **out)
+{
+	struct threads *t = calloc(1, sizeof(*t));
+	unsigned nr = depth < THREADS_MAX ? depth : THREADS_MAX;
+
+	if (!t)
+		return -ENOMEM;
+	t->e.ops = &dmfmt_xfer_threads;
+	t->depth = depth;
+	t->queue = calloc(depth, sizeof(*t->queue));
+	t->answers = calloc(depth, sizeof(*t->answers));
+	pthread_mutex_init(&t->lock, NULL);
+	pthread_cond_init(&t->work, NULL);
+	pthread_cond_init(&t->answer, NULL);
+	while (t->queue && t->answers && t->nr_threads < nr &&
+	       !pthread_create(&t->thread[t->nr_threads], NULL, worker, t))
+		t->nr_threads++;
+	if (!t->nr_threads) {
+		threads_close(&t->e);
+		return -ENOMEM;
+	}
+	*out = &t->e;
+	return 0;
+}
+
+static void threads_submit(struct dmfmt_xfer_engine *e, struct dmfmt_xfer *x)
+{
+	struct threads *t = (struct threads *)e;
+
+	pthread_mutex_lock(&t->lock);
+	t->queue[(t->first + t->nr++) % t->depth] = x;
+	pthread_cond_signal(&t->work);
+	pthread_mutex_unlock(&t->lock);
+	e->in_flight++;
+}
+
+static void threads_wait(struct dmfmt_xfer_engine *e)
+{
+	struct threads *t = (struct threads *)e;
+
+	if (!e->in_flight)
+		return;
+	pthread_mutex_lock(&t->lock);
+	while (!t->nr_answers)
+		pthread_cond_wait(&t->answer, &t->lock);
+	e->in_flight -= t->nr_answers;
+	while (t->nr_answers)
+		t->answers[--t->nr_answers]->done = true;
+	pthread_mutex_unlock(&t->lock);
+}
+
+const struct dmfmt_xfer_ops dmfmt_xfer_threads = {
+	.name = "threads", .open = threads_open, .submit = threads_submit, .wait = threads_wait,
+	.close = threads_close,
+};
