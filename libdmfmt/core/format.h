@@ -109,6 +109,9 @@ struct dmfmt_format {
 	 * origin's end if that is known; a few thousand at a time */
 	int (*extents)(struct dmfmt *f,
 		       int (*fn)(void *arg, const struct dmfmt_extent *e, size_t nr), void *arg);
+	/* the grain of extents, bytes: a power of two; extents begin at multiples of it and only at
+	 * the logical device's end are they shorter */
+	uint64_t (*data_unit)(const struct dmfmt *f);
 	/*
 	 * Write-back (core/copy.c): prepare() once, then again and again: plan() fills a window, the
 	 * engine copies it and flushes the origin, retire() forgets it in the metadata, durably.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Two buffers take turns:
+ * Buffers go round:
  *
- *	moves --cut--> pieces --sort by source--> reads  \  of the next buffer, in flight together with
- *	               pieces --sort by `to`----> writes /  the writes of this one
+ *	moves --cut--> pieces --sort by source--> reads  \  of the next buffers, in flight together with
+ *	               pieces --sort by `to`----> writes /  the writes of up to two before them
  *
  * Reads that adjoin on the source become one transfer, so do writes that adjoin on the destination,
  * whose memory then is a vector.  A transfer that the engine cannot take (unaligned for O_DIRECT, or
@@ -30,7 +30,9 @@
 #define VECTOR_MAX 256u		/* parts of memory in one transfer */
 #define ALIGN 4096u
 #define HOLE_BYTES 4096u	/* what a hole is made of */
-#define MEMORY_DEFAULT (24u << 20)
+#define BUFFERS 4u
+#define WRITING 2u		/* of them at once, so that the queue does not run dry between two */
+#define MEMORY_DEFAULT (32u << 20)
 #define MEMORY_LEAST (2u << 20)
 #define DEPTH_DEFAULT 64u
 #define DEPTH_MAX 1024u
@@ -58,12 +60,13 @@ struct side {
 /*
  * struct piece - a part of a move in a buffer
  * @base: the move's start on the destination, from which its units count
- * @p: the bytes; NULL while they are not there: they could not be read
+ * @p: the bytes; NULL until they have a place
  */
 struct piece {
 	uint64_t from, to, base;
 	uint8_t *p;
 	uint32_t len, src;
+	int err;	/* of its read, in dmfmt_copier_read() */
 };
 
 struct queue {
@@ -74,6 +77,16 @@ struct queue {
 	size_t nr_iov, room_iov;
 };
 
+struct range {
+	uint64_t to, len;
+};
+
+/* @bad: units that failed, sorted */
+struct bad {
+	struct range *v;
+	size_t nr, room;
+};
+
 struct buffer {
 	uint8_t *mem;
 	size_t bytes, used;
@@ -81,10 +94,7 @@ struct buffer {
 	size_t nr;
 	struct piece **order;	/* by source, then by destination */
 	struct queue reads, writes;
-};
-
-struct range {
-	uint64_t to, len;
+	struct bad bad;
 };
 
 struct dmfmt_copier {
@@ -93,11 +103,12 @@ struct dmfmt_copier {
 	struct side src[DMFMT_COPIER_SOURCES], dst;
 	struct dmfmt_xfer_engine *engine;
 	unsigned depth;
-	struct buffer buf[2];
+	struct buffer buf[BUFFERS];
+	/* buffers so far that were loaded, whose writes were started, and that are done with */
+	unsigned loaded, started, finished;
 	uint8_t *zeros;		/* XFER_BYTES of them */
 	uint8_t *bounce;	/* XFER_BYTES, for odd writes of several parts */
-	struct range *bad;	/* units that failed in the buffer at hand, sorted */
-	size_t nr_bad, room_bad;
+	struct bad giant;	/* failed units that are larger than a piece: over all buffers */
 	bool reflink;
 	struct dmfmt_copier_stats stats;
 	uint64_t done;
@@ -108,15 +119,15 @@ struct dmfmt_copier {
 	const struct dmfmt_move *moves;
 	size_t nr_moves, at;
 	uint64_t in_move;
-	int err;
+	bool reading;		/* for a consumer: what cannot be read is told to it */
 };
 
 /* ---- opening ---------------------------------------------------------------------------------- */
 
-/* is the device a bare file, so that its descriptor may be used? */
+/* is the device a bare file, so that its descriptor may be used?  Buffers know no larger alignment. */
 static bool is_plain(const struct dmfmt_dev *dev)
 {
-	return dev->fd >= 0 && dmfmt_dev_passes(dev) && !dev->top->lower && !dev->dry_run;
+	return dev->fd >= 0 && dev->block <= ALIGN && dmfmt_dev_passes(dev) && !dev->top->lower && !dev->dry_run;
 }
 
 static void look_for_holes(struct side *s)
@@ -195,6 +206,7 @@ static void buffer_free(struct buffer *b)
 	free(b->reads.iov);
 	free(b->writes.v);
 	free(b->writes.iov);
+	free(b->bad.v);
 }
 
 static int engine_open(struct dmfmt_copier *c)
@@ -231,16 +243,16 @@ static bool same_file_system(const struct dmfmt_copier *c)
 	       S_ISREG(a.st_mode) && S_ISREG(b.st_mode) && a.st_dev == b.st_dev;
 }
 
-/* buffers no larger than half a second of a slow rate, so that it is slow evenly */
+/* buffers no larger than an eighth of a second of a slow rate, so that it is slow evenly */
 static size_t buffer_bytes(const struct dmfmt_copier_opts *o)
 {
 	size_t bytes = o->memory ? o->memory : MEMORY_DEFAULT;
 
 	if (bytes < MEMORY_LEAST)
 		bytes = MEMORY_LEAST;
-	bytes = bytes / 2 & ~(size_t)(XFER_BYTES - 1);
-	if (o->rate && o->rate / 2 < bytes)
-		bytes = (size_t)(o->rate / 2) & ~(size_t)(ALIGN - 1);
+	bytes = bytes / BUFFERS & ~(size_t)(ALIGN - 1);
+	if (o->rate && o->rate / 8 < bytes)
+		bytes = (size_t)(o->rate / 8) & ~(size_t)(ALIGN - 1);
 	return bytes < 16 * ALIGN ? 16 * ALIGN : bytes;
 }
 
@@ -277,7 +289,9 @@ static int set_up(struct dmfmt_copier *c)
 	if (posix_memalign(&p, ALIGN, XFER_BYTES))
 		return -ENOMEM;
 	c->bounce = p;
-	return buffer_init(&c->buf[0], bytes) ?: buffer_init(&c->buf[1], bytes);
+	for (i = 0; !err && i < BUFFERS; i++)
+		err = buffer_init(&c->buf[i], bytes);
+	return err;
 }
 
 int dmfmt_copier_open(struct dmfmt_ctx *ctx, const struct dmfmt_copier_opts *o,
@@ -311,12 +325,12 @@ void dmfmt_copier_close(struct dmfmt_copier *c)
 		for (i = 0; i < DMFMT_COPIER_SOURCES; i++)
 			side_close(&c->src[i]);
 		side_close(&c->dst);
-		buffer_free(&c->buf[0]);
-		buffer_free(&c->buf[1]);
+		for (i = 0; i < BUFFERS; i++)
+			buffer_free(&c->buf[i]);
 		free(c->zeros);
 		free(c->bounce);
 	}
-	free(c->bad);
+	free(c->giant.v);
 	free(c);
 }
 
@@ -337,6 +351,20 @@ size_t dmfmt_copier_memory(const struct dmfmt_ctx *ctx, size_t other)
 
 /* ---- what failed ------------------------------------------------------------------------------ */
 
+/* a piece is no longer than that: it fits into a buffer, with the blocks around it */
+static uint64_t piece_most(const struct dmfmt_copier *c)
+{
+	uint64_t room = c->buf[0].bytes - 2 * ALIGN;
+
+	return room < XFER_BYTES ? room : XFER_BYTES;
+}
+
+/* units that lie in one piece each, or that are larger than a buffer */
+static bool units_fit(const struct dmfmt_copier *c)
+{
+	return c->o.unit && c->o.unit <= piece_most(c);
+}
+
 /* the unit of its move in which @to lies; cut off at the end of what is asked about */
 static struct range unit_at(const struct dmfmt_copier *c, uint64_t base, uint64_t to, uint64_t end)
 {
@@ -347,15 +375,15 @@ static struct range unit_at(const struct dmfmt_copier *c, uint64_t base, uint64_
 	return (struct range){ start, stop - start };
 }
 
-/* the first bad unit that ends behind @to */
-static size_t find_bad(const struct dmfmt_copier *c, uint64_t to)
+/* the first one that ends behind @to */
+static size_t find_bad(const struct bad *bad, uint64_t to)
 {
-	size_t lo = 0, hi = c->nr_bad;
+	size_t lo = 0, hi = bad->nr;
 
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (c->bad[mid].to + c->bad[mid].len <= to)
+		if (bad->v[mid].to + bad->v[mid].len <= to)
 			lo = mid + 1;
 		else
 			hi = mid;
@@ -363,58 +391,56 @@ static size_t find_bad(const struct dmfmt_copier *c, uint64_t to)
 	return lo;
 }
 
-static bool is_bad(const struct dmfmt_copier *c, uint64_t to, uint64_t len)
+static bool has_bad(const struct bad *bad, uint64_t to, uint64_t len)
 {
-	size_t i = find_bad(c, to);
+	size_t i = find_bad(bad, to);
 
-	return i < c->nr_bad && c->bad[i].to < to + len;
+	return i < bad->nr && bad->v[i].to < to + len;
 }
 
-/* Units up to a piece's size lie within one buffer: what failed in the last one is history.  A larger
- * one may go on in this buffer. */
-static void forget_bad(struct dmfmt_copier *c)
+static bool is_bad(const struct dmfmt_copier *c, const struct buffer *b, uint64_t to, uint64_t len)
 {
-	if (c->o.unit <= XFER_BYTES)
-		c->nr_bad = 0;
+	return has_bad(&b->bad, to, len) || has_bad(&c->giant, to, len);
 }
 
-static int add_bad(struct dmfmt_copier *c, uint64_t to, uint64_t len)
+static int add_bad(struct dmfmt_copier *c, struct bad *bad, uint64_t to, uint64_t len)
 {
 	size_t at;
 
-	if (c->nr_bad == c->room_bad) {
-		size_t room = c->room_bad ? 2 * c->room_bad : 64;
-		struct range *bad = reallocarray(c->bad, room, sizeof(*bad));
+	if (bad->nr == bad->room) {
+		size_t room = bad->room ? 2 * bad->room : 64;
+		struct range *v = reallocarray(bad->v, room, sizeof(*v));
 
-		if (!bad)
+		if (!v)
 			return dmfmt_fail(c->ctx, -ENOMEM, "copy: no memory for what failed");
-		c->bad = bad;
-		c->room_bad = room;
+		bad->v = v;
+		bad->room = room;
 	}
-	at = find_bad(c, to);
-	memmove(&c->bad[at + 1], &c->bad[at], (c->nr_bad++ - at) * sizeof(*c->bad));
-	c->bad[at] = (struct range){ to, len };
+	at = find_bad(bad, to);
+	memmove(&bad->v[at + 1], &bad->v[at], (bad->nr++ - at) * sizeof(*bad->v));
+	bad->v[at] = (struct range){ to, len };
 	return 0;
 }
 
-/* tell one unit, once; @p is the piece that it lies in */
-static int report(struct dmfmt_copier *c, const struct piece *p, struct range unit, bool reading,
-		  int err)
+/* tell one unit, once; @p is the piece that it lies in.  A unit up to a piece's size lies within one
+ * buffer, a larger one may go on in the next. */
+static int report(struct dmfmt_copier *c, struct buffer *b, const struct piece *p, struct range unit,
+		  bool reading, int err)
 {
 	struct dmfmt_move m = { .to = unit.to, .len = unit.len, .src = p->src };
-	uint64_t before = p->to - unit.to;	/* of the unit, in front of the piece */
+	struct bad *bad = c->o.unit > piece_most(c) ? &c->giant : &b->bad;
 
-	if (is_bad(c, unit.to, unit.len))
+	if (is_bad(c, b, unit.to, unit.len))
 		return 0;
-	m.from = p->from == DMFMT_NONE ? DMFMT_NONE : unit.to <= p->to ? p->from - before :
+	m.from = p->from == DMFMT_NONE ? DMFMT_NONE : unit.to <= p->to ? p->from - (p->to - unit.to) :
 		 p->from + (unit.to - p->to);
-	return add_bad(c, unit.to, unit.len) ?: c->o.failed(c->o.arg, &m, reading, err);
+	return add_bad(c, bad, unit.to, unit.len) ?: c->o.failed(c->o.arg, &m, reading, err);
 }
 
 /* @fn for each unit of @p, as far as it lies in it */
-static int each_unit(struct dmfmt_copier *c, struct piece *p,
-		     int (*fn)(struct dmfmt_copier *c, struct piece *p, struct range unit,
-			       struct range part))
+static int each_unit(struct dmfmt_copier *c, struct buffer *b, struct piece *p,
+		     int (*fn)(struct dmfmt_copier *c, struct buffer *b, struct piece *p,
+			       struct range unit, struct range part))
 {
 	uint64_t to = p->to, end = p->to + p->len;
 	int ret = 0;
@@ -424,7 +450,7 @@ static int each_unit(struct dmfmt_copier *c, struct piece *p,
 		uint64_t stop = unit.to + unit.len < end ? unit.to + unit.len : end;
 		struct range part = { to, stop - to };
 
-		ret = fn(c, p, unit, part);
+		ret = fn(c, b, p, unit, part);
 		to = stop;
 	}
 	return ret;
@@ -499,17 +525,38 @@ static struct piece *add_piece(struct buffer *b, const struct dmfmt_move *m, uin
 	p->len = (uint32_t)len;
 	p->src = m->src;
 	p->p = NULL;
+	p->err = 0;
 	return p;
 }
 
 /* how much of @m from @in on goes into one piece: never across a unit if units fit */
 static uint64_t cut(const struct dmfmt_copier *c, const struct dmfmt_move *m, uint64_t in)
 {
-	uint64_t len = m->len - in, most = XFER_BYTES;
+	uint64_t len = m->len - in, most = piece_most(c);
 
-	if (c->o.unit && c->o.unit <= XFER_BYTES)
-		most = XFER_BYTES / c->o.unit * c->o.unit;
+	if (units_fit(c))
+		most = most / c->o.unit * c->o.unit;
 	return len < most ? len : most;
+}
+
+/* Are there zeros at @in of @m, up to *len (which may become less)?  A unit that is partly a hole is
+ * read whole, so that it does not end in two pieces. */
+static bool is_hole(struct dmfmt_copier *c, const struct dmfmt_move *m, uint64_t in, uint64_t *len)
+{
+	uint64_t whole = *len;
+	bool hole;
+
+	if (m->from == DMFMT_NONE)
+		return true;
+	hole = in_hole(&c->src[m->src], m->from + in, len);
+	if (*len == whole || !units_fit(c))
+		return hole;
+	if (*len >= c->o.unit) {
+		*len -= *len % c->o.unit;
+		return hole;
+	}
+	*len = whole < c->o.unit ? whole : c->o.unit;
+	return false;
 }
 
 /* fill @b from the list; what a piece needs in memory includes the blocks around it */
@@ -517,7 +564,7 @@ static void load(struct dmfmt_copier *c, struct buffer *b, bool reflink)
 {
 	size_t max = b->bytes / 512 < PIECES_MAX ? b->bytes / 512 : PIECES_MAX;
 
-	b->nr = b->used = 0;
+	b->nr = b->used = b->bad.nr = 0;
 	while (c->at < c->nr_moves && b->nr < max) {
 		const struct dmfmt_move *m = &c->moves[c->at];
 		uint64_t len = cut(c, m, c->in_move);
@@ -529,17 +576,12 @@ static void load(struct dmfmt_copier *c, struct buffer *b, bool reflink)
 			c->at++;
 			continue;
 		}
-		zero = m->from == DMFMT_NONE ||
-		       in_hole(&c->src[m->src], m->from + c->in_move, &len);
+		zero = is_hole(c, m, c->in_move, &len);
 		room = zero ? 0 : (size_t)len;
 		if (!zero && ((m->from + c->in_move) | len) & (ALIGN - 1))
 			room += 2 * ALIGN;
-		if (b->used + room > b->bytes) {
-			if (b->nr)
-				break;
-			len = (b->bytes - 2 * ALIGN) & ~(size_t)(ALIGN - 1);
-			room = b->bytes;
-		}
+		if (b->used + room > b->bytes)
+			break;	/* never the first one */
 		if (len) {
 			p = add_piece(b, m, c->in_move, len);
 			if (zero)
@@ -752,7 +794,7 @@ static void emit_piece(struct writer *w, struct piece *p)
 	struct dmfmt_copier *c = w->c;
 	uint64_t to = p->to, end = p->to + p->len;
 
-	if (!c->nr_bad || !is_bad(c, p->to, p->len)) {
+	if (!is_bad(c, w->b, p->to, p->len)) {
 		emit_range(w, p->p, p->to, p->len);
 		return;
 	}
@@ -760,7 +802,7 @@ static void emit_piece(struct writer *w, struct piece *p)
 		struct range u = unit_at(c, p->base, to, UINT64_MAX);
 		uint64_t stop = u.to + u.len < end ? u.to + u.len : end;
 
-		if (!is_bad(c, to, stop - to))
+		if (!is_bad(c, w->b, to, stop - to))
 			emit_range(w, p->p == c->zeros ? p->p : p->p + (to - p->to), to,
 				   (size_t)(stop - to));
 		to = stop;
@@ -795,44 +837,67 @@ static bool submit_one(struct dmfmt_copier *c, struct queue *q)
 	return false;
 }
 
-static void submit(struct dmfmt_copier *c, struct queue *a, struct queue *b)
+/* what waits, reads and writes in turn, the oldest buffer first */
+static void submit(struct dmfmt_copier *c)
 {
 	bool more = c->engine;
+	unsigned i;
 
 	while (more && c->engine->in_flight < c->depth) {
-		more = a && submit_one(c, a);
-		if (b && c->engine->in_flight < c->depth)
-			more |= submit_one(c, b);
+		more = false;
+		for (i = c->finished; !more && i < c->started; i++)
+			more = submit_one(c, &c->buf[i % BUFFERS].writes);
+		if (c->engine->in_flight == c->depth)
+			break;
+		for (i = c->started; i < c->loaded; i++)
+			if (submit_one(c, &c->buf[i % BUFFERS].reads)) {
+				more = true;
+				break;
+			}
 	}
 }
 
-/* until all of @q that the engine takes is done; @other is kept going beside it */
-static void settle(struct dmfmt_copier *c, struct queue *q, struct queue *other)
+/* until all of @q that the engine takes is done; the others are kept going beside it */
+static void settle(struct dmfmt_copier *c, struct queue *q)
 {
 	size_t i;
 
 	for (i = 0; i < q->nr; i++)
 		while (!q->v[i].odd && !q->v[i].done) {
-			submit(c, q, other);
+			submit(c);
 			if (c->engine->in_flight)
 				c->engine->ops->wait(c->engine);
+			if (c->engine->broken && !q->v[i].done) {
+				q->v[i].err = -EIO;
+				q->v[i].done = true;
+			}
 		}
 }
 
 static void settle_all(struct dmfmt_copier *c)
 {
-	while (c->engine && c->engine->in_flight)
+	while (c->engine && c->engine->in_flight && !c->engine->broken)
 		c->engine->ops->wait(c->engine);
+}
+
+/* A file system that let us open with O_DIRECT and then refuses the transfer. */
+static void check_refused(struct side *s, struct dmfmt_xfer *x)
+{
+	if (x->err != -EINVAL || !s->own)
+		return;
+	x->odd = true;
+	x->err = 0;
 }
 
 /* ---- after a read ----------------------------------------------------------------------------- */
 
-static int read_unit(struct dmfmt_copier *c, struct piece *p, struct range unit, struct range part)
+static int read_unit(struct dmfmt_copier *c, struct buffer *b, struct piece *p, struct range unit,
+		     struct range part)
 {
 	uint64_t in = part.to - p->to;
 	int err = dmfmt_dev_read(c->src[p->src].dev, p->from + in, p->p + in, (size_t)part.len);
 
-	return err ? report(c, p, unit, true, err) : 0;
+	return err ? report(c, b, p, unit, true, err) : 0;
 }
 
 static int read_failed(struct dmfmt_copier *c, struct buffer *b, const struct dmfmt_xfer *x)
@@ -841,31 +906,36 @@ static int read_failed(struct dmfmt_copier *c, struct buffer *b, const struct dm
 	size_t i;
 	int ret = 0;
 
+	for (i = x->first; c->reading && i < x->first + x->nr; i++)
+		b->order[i]->err = dmfmt_dev_read(dev, b->order[i]->from, b->order[i]->p,
+						  b->order[i]->len);
+	if (c->reading)
+		return 0;
 	if (!c->o.failed) {
 		errno = -x->err;
 		return dmfmt_fail(c->ctx, x->err, "%s: offset %llu: read of %zu bytes failed: %m",
 				  dev->path, (unsigned long long)x->off, x->need);
 	}
 	for (i = x->first; !ret && i < x->first + x->nr; i++)
-		ret = each_unit(c, b->order[i], read_unit);
+		ret = each_unit(c, b, b->order[i], read_unit);
 	return ret;
 }
 
-static int finish_reads(struct dmfmt_copier *c, struct buffer *b, struct queue *writes)
+static int finish_reads(struct dmfmt_copier *c, struct buffer *b)
 {
 	size_t i;
 	int ret = 0;
 
-	forget_bad(c);
-	settle(c, &b->reads, writes);
+	settle(c, &b->reads);
 	for (i = 0; !ret && i < b->reads.nr; i++) {
 		struct dmfmt_xfer *x = &b->reads.v[i];
 		struct dmfmt_dev *dev = c->src[x->src].dev;
 
 		c->stats.bytes_read += x->need;
+		check_refused(&c->src[x->src], x);
 		if (x->odd) {
 			x->err = dmfmt_dev_read(dev, x->off, x->v->iov_base, x->need);
-			if (x->err && !c->o.failed)
+			if (x->err && !c->o.failed && !c->reading)
 				return x->err;
 		} else if (!x->err) {
 			dev->bytes_read += x->need;
@@ -879,16 +949,17 @@ static int finish_reads(struct dmfmt_copier *c, struct buffer *b, struct queue *
 
 /* ---- after a write ---------------------------------------------------------------------------- */
 
-static int write_unit(struct dmfmt_copier *c, struct piece *p, struct range unit, struct range part)
+static int write_unit(struct dmfmt_copier *c, struct buffer *b, struct piece *p, struct range unit,
+		      struct range part)
 {
 	uint64_t in = part.to - p->to;
 	int err;
 
-	if (is_bad(c, part.to, part.len))
+	if (is_bad(c, b, part.to, part.len))
 		return 0;
 	err = dmfmt_dev_write_try(c->dst.dev, part.to, p->p == c->zeros ? p->p : p->p + in,
 				  (size_t)part.len);
-	return err ? report(c, p, unit, false, err) : 0;
+	return err ? report(c, b, p, unit, false, err) : 0;
 }
 
 static int write_failed(struct dmfmt_copier *c, struct buffer *b, const struct dmfmt_xfer *x)
@@ -904,7 +975,7 @@ static int write_failed(struct dmfmt_copier *c, struct buffer *b, const struct d
 				  dev->path, (unsigned long long)x->off, x->len);
 	}
 	for (i = x->first; !ret && i < x->first + x->nr; i++)
-		ret = each_unit(c, b->order[i], write_unit);
+		ret = each_unit(c, b, b->order[i], write_unit);
 	return ret;
 }
 
@@ -926,17 +997,18 @@ static int write_odd(struct dmfmt_copier *c, struct dmfmt_xfer *x)
 			     dmfmt_dev_write(c->dst.dev, x->off, p, x->len);
 }
 
-static int finish_writes(struct dmfmt_copier *c, struct buffer *b, struct queue *reads)
+static int finish_writes(struct dmfmt_copier *c, struct buffer *b)
 {
 	size_t i;
 	int ret = 0;
 
-	settle(c, &b->writes, reads);
+	settle(c, &b->writes);
 	for (i = 0; !ret && i < b->writes.nr; i++) {
 		struct dmfmt_xfer *x = &b->writes.v[i];
 
 		c->stats.bytes_written += x->len;
 		c->limited += x->len;
+		check_refused(&c->dst, x);
 		if (x->odd) {
 			x->err = write_odd(c, x);
 			if (x->err && !c->o.failed)
@@ -969,20 +1041,32 @@ static uint64_t bytes_of(const struct buffer *b)
 	return sum;
 }
 
+/* bytes that the rate allows until now */
+static double allowed(const struct dmfmt_copier *c)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return ((double)(now.tv_sec - c->begun.tv_sec) +
+		(double)(now.tv_nsec - c->begun.tv_nsec) / 1e9) * (double)c->o.rate;
+}
+
+/* the time between two runs saves up nothing */
+static void start_rate(struct dmfmt_copier *c)
+{
+	if (c->o.rate && (double)c->limited < allowed(c)) {
+		clock_gettime(CLOCK_MONOTONIC, &c->begun);
+		c->limited = 0;
+	}
+}
+
 /* wait until the rate allows what was written so far */
 static int keep_rate(struct dmfmt_copier *c)
 {
 	const struct timespec nap = { .tv_nsec = NAP_NS };
-	struct timespec now;
-	double allowed;
 	int ret;
 
-	while (c->o.rate) {
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		allowed = ((double)(now.tv_sec - c->begun.tv_sec) +
-			   (double)(now.tv_nsec - c->begun.tv_nsec) / 1e9) * (double)c->o.rate;
-		if ((double)c->limited <= allowed)
-			break;
+	while (c->o.rate && (double)c->limited > allowed(c)) {
 		nanosleep(&nap, NULL);
 		ret = progress(c);
 		if (ret)
@@ -1028,47 +1112,66 @@ static void begin(struct dmfmt_copier *c, const struct dmfmt_move *moves, size_t
 	c->nr_moves = nr;
 	c->at = 0;
 	c->in_move = 0;
-	c->nr_bad = 0;
+	c->giant.nr = 0;
+	c->loaded = c->started = c->finished = 0;
+	start_rate(c);
+}
+
+/* fill free buffers and have them read; false if there is nothing to go on with */
+static bool read_ahead(struct dmfmt_copier *c, bool reflink)
+{
+	while (c->loaded - c->finished < BUFFERS) {
+		struct buffer *b = &c->buf[c->loaded % BUFFERS];
+
+		load(c, b, reflink);
+		if (!b->nr)
+			break;
+		plan_reads(c, b);
+		c->loaded++;
+	}
+	submit(c);
+	return c->started < c->loaded;
+}
+
+/* the oldest buffer that is being written */
+static int end_writes(struct dmfmt_copier *c)
+{
+	struct buffer *b = &c->buf[c->finished % BUFFERS];
+	int ret = finish_writes(c, b);
+
+	c->finished++;
+	c->done += bytes_of(b);
+	if (!ret)
+		ret = keep_rate(c);
+	return ret ? ret : progress(c);
 }
 
 int dmfmt_copier_run(struct dmfmt_copier *c, const struct dmfmt_move *moves, size_t nr)
 {
-	struct buffer *b = &c->buf[0], *next = &c->buf[1], *t;
 	int ret = check_moves(c, moves, nr, true);
 
 	if (ret)
 		return ret;
 	begin(c, moves, nr);
-	load(c, b, true);
-	plan_reads(c, b);
-	while (!ret && b->nr) {
-		ret = finish_reads(c, b, NULL);
+	while (!ret && read_ahead(c, true)) {
+		struct buffer *b = &c->buf[c->started % BUFFERS];
+
+		ret = finish_reads(c, b);
 		if (ret)
 			break;
 		plan_writes(c, b);
-		load(c, next, true);
-		plan_reads(c, next);
-		submit(c, &b->writes, &next->reads);
-		ret = finish_writes(c, b, &next->reads);
-		c->done += bytes_of(b);
-		if (!ret)
-			ret = keep_rate(c);
-		if (!ret)
-			ret = progress(c);
-		t = b;
-		b = next;
-		next = t;
+		c->started++;
+		submit(c);
+		if (c->started - c->finished >= WRITING)
+			ret = end_writes(c);
 	}
+	while (!ret && c->finished < c->started)
+		ret = end_writes(c);
 	settle_all(c);
 	return ret;
 }
 
 /* ---- verify ----------------------------------------------------------------------------------- */
-
-struct compare {
-	struct dmfmt_copier *c;
-	const uint8_t *have;	/* what the destination holds of the piece at hand */
-};
 
 /* the bytes of @p as they are on the destination, at @to */
 static int read_back(struct dmfmt_copier *c, const struct piece *p, uint8_t *to)
@@ -1084,7 +1187,7 @@ static int read_back(struct dmfmt_copier *c, const struct piece *p, uint8_t *to)
 	return x.err;
 }
 
-static int differs(struct dmfmt_copier *c, struct piece *p, const uint8_t *have)
+static int differs(struct dmfmt_copier *c, struct buffer *b, struct piece *p, const uint8_t *have)
 {
 	uint64_t to = p->to, end = p->to + p->len;
 	int ret = 0;
@@ -1099,54 +1202,48 @@ static int differs(struct dmfmt_copier *c, struct piece *p, const uint8_t *have)
 				return dmfmt_fail(c->ctx, -EIO,
 						  "%s: offset %llu: reads back other than it was written",
 						  c->dst.dev->path, (unsigned long long)to);
-			ret = report(c, p, u, false, -EILSEQ);
+			ret = report(c, b, p, u, false, -EILSEQ);
 		}
 		to = stop;
 	}
 	return ret;
 }
 
-static int compare_piece(struct dmfmt_copier *c, struct piece *p)
+static int compare_piece(struct dmfmt_copier *c, struct buffer *b, struct piece *p)
 {
 	int err;
 
-	if (c->nr_bad && is_bad(c, p->to, p->len))
+	if (is_bad(c, b, p->to, p->len))
 		return 0;
 	err = read_back(c, p, c->bounce);
 	if (!err)
-		return memcmp(p->p, c->bounce, p->len) ? differs(c, p, c->bounce) : 0;
+		return memcmp(p->p, c->bounce, p->len) ? differs(c, b, p, c->bounce) : 0;
 	if (!c->o.failed) {
 		errno = -err;
 		return dmfmt_fail(c->ctx, err, "%s: offset %llu: read of %u bytes failed: %m",
 				  c->dst.dev->path, (unsigned long long)p->to, p->len);
 	}
-	return report(c, p, unit_at(c, p->base, p->to, p->to + p->len), false, err);
+	return report(c, b, p, unit_at(c, p->base, p->to, p->to + p->len), false, err);
 }
 
 int dmfmt_copier_verify(struct dmfmt_copier *c, const struct dmfmt_move *moves, size_t nr)
 {
-	struct buffer *b = &c->buf[0], *next = &c->buf[1], *t;
 	size_t i;
 	int ret = check_moves(c, moves, nr, true);
 
 	if (ret)
 		return ret;
 	begin(c, moves, nr);
-	load(c, b, false);
-	plan_reads(c, b);
-	while (!ret && b->nr) {
-		ret = finish_reads(c, b, NULL);
-		load(c, next, false);
-		plan_reads(c, next);
-		submit(c, &next->reads, NULL);
+	while (!ret && read_ahead(c, false)) {
+		struct buffer *b = &c->buf[c->started % BUFFERS];
+
+		ret = finish_reads(c, b);
 		sort(b, by_destination);
 		for (i = 0; !ret && i < b->nr; i++)
-			ret = compare_piece(c, b->order[i]);
+			ret = compare_piece(c, b, b->order[i]);
+		c->finished = ++c->started;
 		if (!ret)
 			ret = progress(c);
-		t = b;
-		b = next;
-		next = t;
 	}
 	settle_all(c);
 	return ret;
@@ -1159,55 +1256,37 @@ struct reader {
 	void *arg;
 };
 
-static int hand_out(struct dmfmt_copier *c, const struct piece *p, const struct reader *r)
+static int hand_out(const struct piece *p, const struct reader *r)
 {
 	const struct dmfmt_move m = { .from = p->from, .to = p->to, .len = p->len, .src = p->src };
-	bool bad = c->nr_bad && is_bad(c, p->to, p->len);
 
-	return r->fn(r->arg, &m, bad ? NULL : p->p, bad ? -EIO : 0);
-}
-
-/* with reading alone every failure goes to the consumer, piece by piece */
-static int note_failure(void *arg, const struct dmfmt_move *m, bool reading, int err)
-{
-	(void)arg;
-	(void)m;
-	(void)reading;
-	(void)err;
-	return 0;
+	return r->fn(r->arg, &m, p->err ? NULL : p->p, p->err);
 }
 
 int dmfmt_copier_read(struct dmfmt_copier *c, const struct dmfmt_move *moves, size_t nr,
 		      int (*fn)(void *arg, const struct dmfmt_move *m, const void *buf, int err),
 		      void *arg)
 {
-	const struct dmfmt_copier_opts kept = c->o;
 	const struct reader r = { fn, arg };
-	struct buffer *b = &c->buf[0], *next = &c->buf[1], *t;
 	size_t i;
 	int ret = check_moves(c, moves, nr, false);
 
 	if (ret)
 		return ret;
-	c->o.failed = note_failure;
 	begin(c, moves, nr);
-	load(c, b, false);
-	plan_reads(c, b);
-	while (!ret && b->nr) {
-		ret = finish_reads(c, b, NULL);
-		load(c, next, false);
-		plan_reads(c, next);
-		submit(c, &next->reads, NULL);
+	c->reading = true;
+	while (!ret && read_ahead(c, false)) {
+		struct buffer *b = &c->buf[c->started % BUFFERS];
+
+		ret = finish_reads(c, b);
 		for (i = 0; !ret && i < b->nr; i++)
-			ret = hand_out(c, &b->pieces[i], &r);
+			ret = hand_out(&b->pieces[i], &r);
 		c->done += bytes_of(b);
+		c->finished = ++c->started;
 		if (!ret)
 			ret = progress(c);
-		t = b;
-		b = next;
-		next = t;
 	}
 	settle_all(c);
-	c->o = kept;
+	c->reading = false;
 	return ret;
 }

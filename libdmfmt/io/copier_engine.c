@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The copier's transfers in flight.  What the kernel did only in part, or would have us ask again
+ * for, is finished on the spot.
+ */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include "copier_engine.h"
@@ -39,7 +44,8 @@ void dmfmt_xfer_sync(struct dmfmt_xfer *x, size_t done)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
-			x->err = n ? -errno : -EIO;
+			/* EINVAL is for a transfer that the kernel will not even begin */
+			x->err = !n || (errno == EINVAL && done) ? -EIO : -errno;
 			break;
 		}
 		done += (size_t)n;
@@ -53,7 +59,6 @@ void dmfmt_xfer_sync(struct dmfmt_xfer *x, size_t done)
 struct uring {
 	struct dmfmt_xfer_engine e;
 	struct io_uring ring;
-	bool broken;		/* the kernel does not answer any more */
 };
 
 static int uring_open(unsigned depth, struct dmfmt_xfer_engine **out)
@@ -74,7 +79,7 @@ static int uring_open(unsigned depth, struct dmfmt_xfer_engine **out)
 static void uring_submit(struct dmfmt_xfer_engine *e, struct dmfmt_xfer *x)
 {
 	struct uring *u = (struct uring *)e;
-	struct io_uring_sqe *sqe = u->broken ? NULL : io_uring_get_sqe(&u->ring);
+	struct io_uring_sqe *sqe = u->e.broken ? NULL : io_uring_get_sqe(&u->ring);
 
 	if (!sqe) {
 		dmfmt_xfer_sync(x, 0);
@@ -119,10 +124,10 @@ static void uring_wait(struct dmfmt_xfer_engine *e)
 	struct uring *u = (struct uring *)e;
 	int ret;
 
-	while (e->in_flight && !u->broken) {
+	while (e->in_flight && !u->e.broken) {
 		ret = io_uring_submit_and_wait(&u->ring, 1);
 		if (ret < 0 && ret != -EINTR && ret != -EAGAIN && ret != -EBUSY)
-			u->broken = true;
+			u->e.broken = true;
 		if (uring_reap(u))
 			break;
 	}
@@ -132,7 +137,7 @@ static bool uring_close(struct dmfmt_xfer_engine *e)
 {
 	struct uring *u = (struct uring *)e;
 
-	while (e->in_flight && !u->broken)
+	while (e->in_flight && !u->e.broken)
 		uring_wait(e);
 	if (e->in_flight)	/* it may still use the buffers */
 		return false;
@@ -219,6 +224,7 @@ static int threads_open(unsigned depth, struct dmfmt_xfer_engine **out)
 {
 	struct threads *t = calloc(1, sizeof(*t));
 	unsigned nr = depth < THREADS_MAX ? depth : THREADS_MAX;
+	sigset_t all, old;
 
 	if (!t)
 		return -ENOMEM;
@@ -229,9 +235,13 @@ static int threads_open(unsigned depth, struct dmfmt_xfer_engine **out)
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_cond_init(&t->work, NULL);
 	pthread_cond_init(&t->answer, NULL);
+	/* signals are for the caller's own threads */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
 	while (t->queue && t->answers && t->nr_threads < nr &&
 	       !pthread_create(&t->thread[t->nr_threads], NULL, worker, t))
 		t->nr_threads++;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (!t->nr_threads) {
 		threads_close(&t->e);
 		return -ENOMEM;

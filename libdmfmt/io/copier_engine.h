@@ -42,9 +42,11 @@ struct dmfmt_xfer_ops {
 	bool (*close)(struct dmfmt_xfer_engine *e);
 };
 
+/* @broken: the kernel does not answer any more; what is in flight stays so */
 struct dmfmt_xfer_engine {
 	const struct dmfmt_xfer_ops *ops;
 	unsigned in_flight;
+	bool broken;
 };
 
 extern const struct dmfmt_xfer_ops dmfmt_xfer_uring, dmfmt_xfer_threads;

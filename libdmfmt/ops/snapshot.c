@@ -868,6 +868,7 @@ const struct dmfmt_format dmfmt_snapshot_format = {
 	.obfuscate = snap_obfuscate,
 	.origin_bounds = snap_origin_bounds,
 	.extents = snap_extents,
+	.data_unit = snap_data_unit,
 	.prepare = snap_merge_prepare,
 	.plan = snap_merge_plan,
 	.retire = snap_merge_retire,

@@ -137,6 +137,7 @@ int snap_clear_records(struct dmfmt *f, uint64_t from, uint64_t to, uint64_t *le
 /* snapshot_extents.c */
 int snap_extents(struct dmfmt *f, int (*fn)(void *arg, const struct dmfmt_extent *e, size_t nr),
 		 void *arg);
+uint64_t snap_data_unit(const struct dmfmt *f);
 /* snapshot_merge.c */
 int snap_merge_prepare(struct dmfmt *f, bool dry_run);
 int snap_merge_plan(struct dmfmt *f, struct dmfmt_batch *b);

@@ -349,6 +349,7 @@ static int begin_writing(struct convert *c, struct dmfmt_dev *to)
 	struct dmfmt_copier_opts o = {
 		.src = { c->source, c->origin }, .dst = to, .what = "converting",
 		.total = c->bytes[FROM_STORE] + c->bytes[FROM_ORIGIN] + c->bytes[FROM_NOWHERE],
+		.memory = dmfmt_copier_memory(c->ctx, MOVES * sizeof(*c->moves) + PART_BYTES),
 	};
 
 	c->to = to;

@@ -76,3 +76,10 @@ int snap_extents(struct dmfmt *f, int (*fn)(void *arg, const struct dmfmt_extent
 		ret = snap_chain_run(&chain);
 	return ret ? ret : hand_out(&x);
 }
+
+uint64_t snap_data_unit(const struct dmfmt *f)
+{
+	const struct snap *s = f->priv;
+
+	return s->g.chunk_bytes;
+}

@@ -10,8 +10,8 @@
  *	0            first             end              live
  *	| unmerged    | window: x . x . | failed earlier | 0 0 0	x: failed now
  *
- * Without failures the zeros grow downwards, one logical block at a time, as the kernel's merge lets
- * them grow.  With failures those that stay are first moved to the start of the window, in order:
+ * Without failures the zeros grow downwards, one block (dev->whole) at a time, as the kernel's merge
+ * lets them grow.  With failures those that stay are first moved to the start of the window, in order:
  *
  *	| unmerged    | x x failed earlier | dead and duplicates | 0 0 0
  *
@@ -351,9 +351,9 @@ static int gather(struct stay *x, size_t nr)
 /* how many slots from @target on may be written with one flush; the next that stays is in @source */
 static size_t step_slots(const struct stay *x, uint64_t target, uint64_t source, uint64_t left)
 {
-	uint64_t block = x->f->dev->block / SNAP_ENTRY, n = source - target;
+	uint64_t block = x->f->dev->whole / SNAP_ENTRY, n = source - target;
 
-	if (block > x->g->entries)
+	if (block > x->g->entries)	/* a small area lies inside one block */
 		block = x->g->entries;
 	if (n < block)
 		n = block - target % x->g->entries % block;

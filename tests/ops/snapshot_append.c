@@ -21,7 +21,7 @@
 #include "../../libdmfmt/ops/snapshot_append.h"
 
 #define EXHAUSTIVE_BITS 9
-#define SAMPLED 60
+#define SAMPLED 40
 #define NOT_MAPPED 0
 
 /*
@@ -31,7 +31,6 @@
  * @nr, @old: what it holds; @hole: chunks that are left out before its last exception
  * @stale: a stale entry so many slots behind the terminator
  * @merged_old, @nr_merged: what the store to be merged holds
- * @added: chunks that are missing
  */
 struct scene {
 	const char *name;
@@ -41,12 +40,18 @@ struct scene {
 	uint64_t (*old)(unsigned i);
 	unsigned nr_merged;
 	uint64_t (*merged_old)(unsigned i);
-	unsigned added;
 };
 
+/*
+ * struct job - a scene on its stage
+ * @view: what the store showed at first; @now, @map: room for what a state shows and where it is
+ * @added: chunks that are missing
+ */
 struct job {
 	const struct scene *s;
-	uint8_t *store, *merged, *origin, *view;
+	uint8_t *store, *merged, *origin, *view, *now;
+	uint64_t *map;
+	uint64_t origin_chunks, added;
 	size_t store_bytes, merged_bytes, origin_bytes;
 };
 
@@ -115,46 +120,46 @@ static uint8_t *make_store(unsigned chunk, uint64_t chunks, unsigned nr, uint64_
 	return p;
 }
 
-/* the chunk that holds @old_chunk, or NOT_MAPPED; *nr: exceptions, 0 if the chain leaves the device */
-static uint64_t lookup(uint8_t *store, unsigned chunk, uint64_t chunks, uint64_t old_chunk, uint64_t *nr)
+/*
+ * Where each chunk of the origin is (NOT_MAPPED: on the origin itself), in @map.
+ * Return: how many exceptions; DMFMT_NONE if the chain leaves the device or leads out of it.
+ */
+static uint64_t decode(const struct job *j, uint8_t *store, uint64_t *map)
 {
-	uint64_t entries = 32 * chunk, found = NOT_MAPPED, i;
+	const struct scene *s = j->s;
+	uint64_t entries = 32 * s->chunk, i;
 
-	for (i = 0;; i++) {
-		uint8_t *e = slot_at(store, chunk, i);
+	memset(map, 0, j->origin_chunks * sizeof(*map));
+	for (i = 0; 1 + i / entries * (entries + 1) < s->chunks; i++) {
+		uint64_t old_chunk = get_le64(slot_at(store, s->chunk, i));
+		uint64_t new_chunk = get_le64(slot_at(store, s->chunk, i) + 8);
 
-		if (1 + i / entries * (entries + 1) >= chunks) {
-			*nr = 0;
-			return NOT_MAPPED;
-		}
-		if (!get_le64(e + 8))
-			break;
-		if (get_le64(e) == old_chunk)
-			found = get_le64(e + 8);
+		if (new_chunk == NOT_MAPPED)
+			return i;
+		if (old_chunk >= j->origin_chunks || new_chunk >= s->chunks)
+			return DMFMT_NONE;
+		map[old_chunk] = new_chunk;
 	}
-	*nr = i;
-	return found;
+	return DMFMT_NONE;
 }
 
 static uint64_t nr_exceptions(const struct job *j, uint8_t *store)
 {
-	uint64_t nr;
-
-	lookup(store, j->s->chunk, j->s->chunks, DMFMT_NONE, &nr);
-	return nr;
+	return decode(j, store, j->map);
 }
 
 /* what the target would show */
 static void show(const struct job *j, uint8_t *store, uint8_t *view)
 {
-	uint64_t bytes = 512 * j->s->chunk, chunk, nr;
+	uint64_t bytes = 512 * j->s->chunk, chunk;
 
-	for (chunk = 0; chunk * bytes < j->origin_bytes; chunk++) {
-		uint64_t left = j->origin_bytes - chunk * bytes, len = left < bytes ? left : bytes;
-		uint64_t at = lookup(store, j->s->chunk, j->s->chunks, chunk, &nr);
+	decode(j, store, j->map);
+	for (chunk = 0; chunk < j->origin_chunks; chunk++) {
+		uint64_t left = j->origin_bytes - chunk * bytes, at = j->map[chunk];
 
 		memcpy(view + chunk * bytes,
-		       at == NOT_MAPPED ? j->origin + chunk * bytes : store + at * bytes, len);
+		       at == NOT_MAPPED ? j->origin + chunk * bytes : store + at * bytes,
+		       left < bytes ? left : bytes);
 	}
 }
 
@@ -228,7 +233,7 @@ static uint64_t damage(const struct job *j, uint8_t *store)
 static bool complete(const struct job *j, uint8_t *store)
 {
 	const struct scene *s = j->s;
-	uint64_t nr, sector;
+	uint64_t sector, nr = decode(j, store, j->map);
 	unsigned i;
 
 	for (i = 0; i < s->nr_merged; i++) {
@@ -237,21 +242,16 @@ static bool complete(const struct job *j, uint8_t *store)
 		if (end > s->origin_sectors)
 			end = s->origin_sectors;
 		for (sector = first; sector < end; sector++)
-			if (lookup(store, s->chunk, s->chunks, sector / s->chunk, &nr) == NOT_MAPPED)
+			if (j->map[sector / s->chunk] == NOT_MAPPED)
 				return false;
 	}
-	return nr_exceptions(j, store) == s->nr + s->added;
+	return nr == s->nr + j->added;
 }
 
 static bool shows_the_same(const struct job *j, uint8_t *store)
 {
-	uint8_t *now = malloc(j->origin_bytes);
-	bool same;
-
-	show(j, store, now);
-	same = !memcmp(now, j->view, j->origin_bytes);
-	free(now);
-	return same;
+	show(j, store, j->now);
+	return !memcmp(j->now, j->view, j->origin_bytes);
 }
 
 static void finish_and_compare(const struct job *j, uint8_t *store, uint8_t *origin)
@@ -262,7 +262,7 @@ static void finish_and_compare(const struct job *j, uint8_t *store, uint8_t *ori
 	if (ret)
 		printf("# %s: again: %s\n", j->s->name, dmfmt_ctx_error(ctx));
 	EQ(ret, 0);
-	EQ(had + copied, j->s->nr + j->s->added);
+	EQ(had + copied, j->s->nr + j->added);
 	CHECK(complete(j, store));
 	CHECK(shows_the_same(j, store));
 	EQ(damage(j, store), 0);
@@ -290,6 +290,27 @@ static int one_state(void *arg, uint64_t nr_writes, void **bufs, const uint64_t 
 	return tap_failed_checks != before ? -EUCLEAN : 0;
 }
 
+/* what is missing, counted by the test itself */
+static uint64_t count_missing(const struct scene *s)
+{
+	bool *want = calloc(s->origin_sectors + 1, sizeof(*want));
+	uint64_t sector, nr = 0;
+	unsigned i;
+
+	for (i = 0; i < s->nr_merged; i++)
+		for (sector = s->merged_old(i) * s->merged_chunk;
+		     sector < (s->merged_old(i) + 1) * s->merged_chunk; sector++)
+			if (sector < s->origin_sectors)
+				want[sector / s->chunk] = true;
+	for (i = 0; i < s->nr; i++)
+		if (s->old(i) <= s->origin_sectors)
+			want[s->old(i)] = false;
+	for (i = 0; i <= s->origin_sectors; i++)
+		nr += want[i];
+	free(want);
+	return nr;
+}
+
 static void set_up(struct job *j, const struct scene *s)
 {
 	uint64_t merged_chunks = s->nr_merged + s->nr_merged / (32 * s->merged_chunk) + 3;
@@ -298,11 +319,15 @@ static void set_up(struct job *j, const struct scene *s)
 		.s = s, .store_bytes = s->chunks * 512 * s->chunk,
 		.merged_bytes = merged_chunks * 512 * s->merged_chunk,
 		.origin_bytes = s->origin_sectors * 512,
+		.origin_chunks = (s->origin_sectors + s->chunk - 1) / s->chunk,
+		.added = count_missing(s),
 	};
 	j->store = make_store(s->chunk, s->chunks, s->nr, s->old, s->hole);
 	j->merged = make_store(s->merged_chunk, merged_chunks, s->nr_merged, s->merged_old, 0);
 	j->origin = malloc(j->origin_bytes);
 	j->view = malloc(j->origin_bytes);
+	j->now = malloc(j->origin_bytes);
+	j->map = calloc(j->origin_chunks, sizeof(*j->map));
 	paint(j->origin, j->origin_bytes, 0x0419);
 	if (s->stale)
 		put_le(slot_at(j->store, s->chunk, s->nr + s->stale), 77, 8);
@@ -315,6 +340,8 @@ static void tear_down(struct job *j)
 	free(j->merged);
 	free(j->origin);
 	free(j->view);
+	free(j->now);
+	free(j->map);
 }
 
 /* the devices of a world: the store and the origin */
@@ -346,7 +373,8 @@ static void crash(const struct scene *s)
 	if (ret)
 		printf("# %s: %s\n", s->name, dmfmt_ctx_error(ctx));
 	EQ(ret, 0);
-	EQ(copied, s->added);
+	CHECK(j.added > 0);
+	EQ(copied, j.added);
 	EQ(origin->bytes_written, 0);
 	states = dmfmt_world_each_state(w, EXHAUSTIVE_BITS, SAMPLED, 1, one_state, &j);
 	CHECK(states > 0);
@@ -388,7 +416,7 @@ static const struct scene scenes[] = {
 	{ "4 KiB chunks",		8, 8, 512,	600, 6000, 250, 0,  0, even,	  3, backwards },
 	{ "4 KiB chunks, a full area",	8, 8, 512,	600, 6000, 252, 0,  0, even,	  4, backwards },
 	{ "4 KiB chunks, one more",	8, 8, 512,	600, 6000, 253, 0,  0, even,	  4, backwards },
-	{ "4 KiB chunks, blocks to go", 8, 8, 512,	600, 6000, 186, 0,  0, even,	  72, backwards },
+	{ "4 KiB chunks, blocks to go", 8, 8, 512,	600, 6000, 226, 0,  0, even,	  35, backwards },
 	{ "4 KiB blocks",		8, 8, 4096,	600, 6000, 250, 0,  0, even,	  6, backwards },
 	{ "4 KiB blocks, two areas",	8, 8, 4096,	600, 6000, 230, 0,  0, even,	  60, third },
 	{ "4 KiB blocks, a hole",	8, 8, 4096,	700, 6000, 250, 9,  0, even,	  20, third },
@@ -396,44 +424,216 @@ static const struct scene scenes[] = {
 	{ "larger chunks",		8, 1, 512,	40,  699,  5,   0,  0, even,	  60, third },
 	{ "the origin's last chunk",	8, 1, 512,	40,  699,  5,   0,  0, even,	  9, from_the_end },
 };
-
-/* what is missing, counted by the test itself */
-static unsigned count_missing(const struct scene *s)
-{
-	bool *want = calloc(s->origin_sectors + 1, sizeof(*want));
-	unsigned i, nr = 0;
-	uint64_t sector;
-
-	for (i = 0; i < s->nr_merged; i++)
-		for (sector = s->merged_old(i) * s->merged_chunk;
-		     sector < (s->merged_old(i) + 1) * s->merged_chunk; sector++)
-			if (sector < s->origin_sectors)
-				want[sector / s->chunk] = true;
-	for (i = 0; i < s->nr; i++)
-		if (s->old(i) <= s->origin_sectors)
-			want[s->old(i)] = false;
-	for (i = 0; i <= s->origin_sectors; i++)
-		nr += want[i];
-	free(want);
-	return nr;
-}
+#define NR_SCENES (sizeof(scenes) / sizeof(scenes[0]))
 
 static void cuts(void)
 {
 	unsigned i;
 
-	for (i = 0; i < sizeof(scenes) / sizeof(scenes[0]); i++) {
-		struct scene s = scenes[i];
+	for (i = 0; i < NR_SCENES; i++)
+		crash(&scenes[i]);
+}
 
-		s.added = count_missing(&s);
-		CHECK(s.added > 0);
-		crash(&s);
+/* ---- no room ------------------------------------------------------------------------------------------ */
+
+static void no_room(void)
+{
+	/* one more than fits: at the end of the device, at its edge, behind a hole */
+	static const struct scene full[] = {
+		{ "the last chunk", 1, 1, 512, 38, 700, 20, 0, 0, even, 16, from_400 },
+		{ "the edge",	    1, 1, 512, 34, 700, 20, 0, 0, even, 12, from_400 },
+		{ "a hole",	    1, 1, 512, 60, 700, 20, 7, 0, even, 31, from_400 },
+		{ "a stale tail",   1, 1, 512, 34, 700, 9,  0, 9, even, 40, from_400 },
+	};
+	uint8_t *before;
+	struct job j;
+	uint64_t copied;
+	unsigned i;
+
+	for (i = 0; i < sizeof(full) / sizeof(full[0]); i++) {
+		set_up(&j, &full[i]);
+		before = malloc(j.store_bytes);
+		memcpy(before, j.store, j.store_bytes);
+		EQ(protect(&j, j.store, j.origin, &copied), -ENOSPC);
+		EQ(copied, 0);
+		CHECK(strstr(dmfmt_ctx_error(ctx), "found room for"));
+		CHECK(!memcmp(before, j.store, j.store_bytes));
+		free(before);
+		tear_down(&j);
 	}
+}
+
+static void room_is_counted_as_the_kernel_does(void)
+{
+	static const struct scene s = { "a hole", 1, 1, 512, 60, 700, 20, 7, 0, even, 31, from_400 };
+	struct dmfmt_dev *store, *origin;
+	uint64_t added = 0;
+	struct snap_append *a = NULL;
+	struct dmfmt *f = NULL;
+	struct job j;
+
+	set_up(&j, &s);
+	store = buffer_dev(j.store, j.store_bytes, 512);
+	origin = buffer_dev(j.origin, j.origin_bytes, 512);
+	EQ(dmfmt_open(ctx, store, "snapshot", 0, &f), 0);
+	EQ(snap_append_open(f, origin, 4 << 20, &a), 0);
+	/* exceptions 0 to 18 in chunks 2 to 20, the last in 28: 29 to 33 and 35 to 59 are left */
+	EQ(snap_append_room(a), 5 + 25);
+	while (snap_append_room(a)) {
+		uint64_t new_chunk;
+
+		EQ(snap_append_add(a, 300 + added, 512 * (300 + added), 512, &new_chunk), 0);
+		EQ(new_chunk, added < 5 ? 29 + added : 35 + added - 5);
+		added++;
+	}
+	EQ(added, 30);
+	EQ(snap_append_add(a, 299, 512 * 299, 512, NULL), -ENOSPC);
+	EQ(snap_append_add(a, 1ull << 63, 0, 1024, NULL), -EINVAL);
+	EQ(snap_append_commit(a), 0);
+	EQ(snap_append_committed(a), 30);
+	snap_append_close(a);
+	snap_append_close(NULL);
+	dmfmt_close(f);
+	dmfmt_dev_close(store);
+	dmfmt_dev_close(origin);
+	EQ(nr_exceptions(&j, j.store), 50);
+	CHECK(shows_the_same(&j, j.store));
+	EQ(damage(&j, j.store), 0);
+	tear_down(&j);
+}
+
+/* ---- errors, and being told to stop ---------------------------------------------------------------------- */
+
+static const enum dmfmt_fault faults[] = {
+	DMFMT_FAULT_READ_EIO, DMFMT_FAULT_READ_SHORT, DMFMT_FAULT_WRITE_EIO,
+	DMFMT_FAULT_WRITE_ENOSPC, DMFMT_FAULT_WRITE_SHORT, DMFMT_FAULT_FLUSH_LOST,
+};
+
+/* one run with one fault; 1: it came too late */
+static int one_fault(const struct job *j, unsigned fault, uint64_t nr)
+{
+	uint64_t reads, writes, flushes, most, copied;
+	struct dmfmt_dev *store, *origin;
+	struct dmfmt_world *w = world(j, &store, &origin);
+	uint8_t *left = malloc(j->store_bytes);
+	int ret;
+
+	dmfmt_world_cue(w, faults[fault], nr);
+	ret = protect_dev(j, store, origin, &copied);
+	dmfmt_world_counts(w, &reads, &writes, &flushes);
+	most = fault < 2 ? reads : fault < 5 ? writes : flushes;
+	/* what could not be looked at behind the end, or was there when asked again, is no error */
+	CHECK(ret < 0 ? most > nr : most <= nr || fault < 2);
+	if (most > nr) {
+		EQ(dmfmt_dev_read(store, 0, left, j->store_bytes), 0);
+		CHECK(ret < 0 ? *dmfmt_ctx_error(ctx) != 0 : complete(j, left));
+		EQ(damage(j, left), 0);
+		CHECK(shows_the_same(j, left));
+		CHECK(nr_exceptions(j, left) >= j->s->nr + copied);
+		finish_and_compare(j, left, j->origin);
+	}
+	dmfmt_dev_close(store);
+	dmfmt_dev_close(origin);
+	dmfmt_world_free(w);
+	free(left);
+	return most <= nr;
+}
+
+static void failing_devices(void)
+{
+	static const struct scene s = {
+		"failing", 1, 1, 512, 160, 700, 20, 0, 0, even, 60, from_400,
+	};
+	unsigned i, tried = 0;
+	struct job j;
+	uint64_t nr;
+
+	set_up(&j, &s);
+	for (i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		for (nr = 0; nr < 1000 && !one_fault(&j, i, nr); nr++)
+			tried++;
+	CHECK(tried >= 20);
+	printf("# %u failing reads, writes and flushes\n", tried);
+	tear_down(&j);
+}
+
+static unsigned steps_left;
+
+static int stop(void *arg, const struct dmfmt_progress *p)
+{
+	(void)arg;
+	(void)p;
+	return !steps_left || !--steps_left;
+}
+
+/* asked to stop at each place where it asks */
+static void told_to_stop(void)
+{
+	static const struct scene s = {
+		"stopped", 1, 1, 512, 160, 700, 20, 0, 0, even, 60, from_400,
+	};
+	uint8_t *left;
+	struct job j;
+	uint64_t copied;
+	unsigned steps, stopped = 0;
+	int ret = -1;
+
+	set_up(&j, &s);
+	left = malloc(j.store_bytes);
+	for (steps = 1; ret && steps < 1000; steps++) {
+		memcpy(left, j.store, j.store_bytes);
+		steps_left = steps;
+		dmfmt_ctx_set_progress(ctx, stop, NULL);
+		ret = protect(&j, left, j.origin, &copied);
+		dmfmt_ctx_set_progress(ctx, NULL, NULL);
+		if (!ret)
+			break;
+		stopped++;
+		EQ(ret, -ECANCELED);
+		EQ(damage(&j, left), 0);
+		finish_and_compare(&j, left, j.origin);
+	}
+	EQ(ret, 0);
+	CHECK(stopped > 0);
+	printf("# stopped at %u places\n", stopped);
+	free(left);
+	tear_down(&j);
+}
+
+/* ---- what is refused ------------------------------------------------------------------------------------- */
+
+static void damaged_stores_are_refused(void)
+{
+	static const struct scene s = {
+		"damaged", 1, 1, 512, 80, 700, 20, 0, 0, even, 5, from_400,
+	};
+	uint8_t *before;
+	struct job j;
+	uint64_t copied;
+
+	set_up(&j, &s);
+	put_le(j.store + 4, 0, 4);	/* an invalid store cannot be helped */
+	before = malloc(j.store_bytes);
+	memcpy(before, j.store, j.store_bytes);
+	EQ(protect(&j, j.store, j.origin, &copied), -EUCLEAN);
+	EQ(copied, 0);
+	put_le(j.store + 4, 1, 4);
+	put_le(j.merged + 4, 0, 4);
+	EQ(protect(&j, j.store, j.origin, &copied), -EUCLEAN);
+	put_le(before + 4, 1, 4);
+	CHECK(!memcmp(before, j.store, j.store_bytes));
+	free(before);
+	tear_down(&j);
 }
 
 int main(void)
 {
 	ctx = dmfmt_ctx_new();
+	RUN(room_is_counted_as_the_kernel_does);
+	RUN(no_room);
+	RUN(damaged_stores_are_refused);
+	RUN(told_to_stop);
+	RUN(failing_devices);
 	RUN(cuts);
 	printf("# %" PRIu64 " states in all\n", total_states);
 	dmfmt_ctx_free(ctx);

@@ -32,8 +32,8 @@ shows() {
 
 # all old_chunk of a store below this number, ascending and none twice; new_chunk as dense as can be
 ordered() {
-	jq -es --argjson end "$2" '.[0].chunk_size * 32 as $e | [.[] | select(has("new_chunk") and (has("area") | not))] |
-		([.[].old_chunk] | . == (sort | unique) and all(. < $end)) and
+	jq -es --argjson limit "$2" '(.[0].chunk_size * 32) as $e | [.[] | select(has("new_chunk") and (has("area") | not))] |
+		([.[].old_chunk] | . == (sort | unique) and all(. < $limit)) and
 		([to_entries[] | .value.new_chunk == (.key / $e | floor) + 2 + .key] | all)' "$1" >/dev/null || {
 		echo "$1: not dense, not in order, or past the end $2"
 		return 1
@@ -124,8 +124,6 @@ each_size() {
 	dm snapshot-convert cow origin --chunk-size 8 --output new
 	status_is 8 && says "exception store" && one_message
 	unchanged new
-	dm snapshot-convert cow origin --chunk-size 8 --output new --json
-	status_is 8 && valid_json
 }
 
 @test "convert: a destination that is too small is left as it was, and both numbers are said" {
@@ -228,7 +226,7 @@ each_size() {
 # ---- qcow2 ----
 
 need_qemu() {
-	command -v qemu-img >/dev/null && command -v qemu-io >/dev/null || skip "qemu-img is not there"
+	command -v qemu-img qemu-io >/dev/null || skip "qemu-img is not there"
 }
 
 # an origin of SIZE and an overlay with options
@@ -274,13 +272,13 @@ import() {
 
 @test "convert: a random overlay" {
 	need_qemu
-	local round i
+	local round
 	RANDOM=3
 	for round in 1 2 3 4 5 6; do
 		rm -f overlay
 		overlay 4M -o "cluster_size=$((512 << RANDOM % 8)),extended_l2=off"
 		args=()
-		for i in $(seq 40); do
+		while [ ${#args[@]} -lt 80 ]; do
 			case $((RANDOM % 4)) in
 			0) args+=(-c "write -z $((RANDOM * 100 % 4000000 / 512 * 512)) $((RANDOM / 512 * 512 + 512))") ;;
 			1) args+=(-c "discard $((RANDOM % 60 * 65536)) 65536") ;;
@@ -326,7 +324,7 @@ import() {
 	qemu-img create -q -f qcow2 -b origin -F raw small 512k
 	qemu-img create -q -f qcow2 -b origin -F raw -o data_file=outside external
 	qemu-img create -q -f qcow2 -b origin -F raw --object secret,id=s,data=abc \
-		-o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 secret
+		-o encrypt.format=aes,encrypt.key-secret=s secret
 	cp origin plain
 	for name in "alone:backing file" "top:chain" "large:virtual size" "small:virtual size" \
 		"external:external data" "secret:encrypted" "plain:qcow2"; do
