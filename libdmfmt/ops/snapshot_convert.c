@@ -314,8 +314,9 @@ static int check_room(struct convert *c, const struct dmfmt_dev *to, uint64_t ne
 				  needed << c->g.shift, c->n, c->g.chunk_sectors);
 	if (dmfmt_snap_edge(&c->g))
 		dmfmt_log(c->ctx, DMFMT_LOG_WARNING,
-			  "%s: the device has %" PRIu64 " chunks of %u sectors and ends with an area's last data chunk: when it fills up the kernel invalidates the snapshot, expected a chunk more or less",
-			  to->path, c->g.chunks, c->g.chunk_sectors);
+			  "new store: the device has %" PRIu64
+			  " chunks of %u sectors and ends with an area's last data chunk: when it fills up the kernel invalidates the snapshot, expected a chunk more or less",
+			  c->g.chunks, c->g.chunk_sectors);
 	return 0;
 }
 
@@ -333,6 +334,23 @@ static int destroy_header(struct convert *c)
 	if (!ret && d.magic != 0)
 		ret = dmfmt_dev_write(c->to, 0, &none, sizeof(none)) ?: dmfmt_dev_flush(c->to);
 	return ret ? ret : dmfmt_dev_zero(c->to, 0, c->g.chunk_bytes);
+}
+
+/* what a larger store with this chunk size has left behind the new end does no harm (the kernel
+ * clears an area before it gets there), but it looks alive to whoever looks for lost areas */
+static int clear_beyond(struct convert *c)
+{
+	uint64_t chunk, area = c->area, end = area + SNAP_LOOK_BEYOND;
+	int ret = 0;
+
+	for (; !ret && !c->fresh && area < end && dmfmt_snap_area_chunk(&c->g, area, &chunk); area++) {
+		struct snap_exception_disk e;
+
+		ret = dmfmt_dev_read(c->to, snap_area_offset(&c->g, area), &e, sizeof(e));
+		if (!ret && (dmfmt_snap_old(&e) || dmfmt_snap_new(&e)))
+			ret = dmfmt_dev_zero(c->to, snap_area_offset(&c->g, area), 512);
+	}
+	return ret;
 }
 
 static int write_header(struct convert *c)
@@ -379,6 +397,8 @@ static int write_store(struct convert *c, struct dmfmt_dev *to, const struct fee
 		ret = run_moves(c);
 	if (!ret)
 		ret = put_end(c);
+	if (!ret)
+		ret = clear_beyond(c);
 	if (!ret)
 		ret = dmfmt_dev_flush(to);
 	if (!ret)

@@ -223,6 +223,38 @@ each_size() {
 	status_is 4 && [ ! -e new ]
 }
 
+@test "convert: over a larger store nothing of it looks alive" {
+	fixture snap-c8-3areas cow large >/dev/null
+	unpack snap-c8-some
+	dm snapshot-convert large --output new --size 16M && status_is 0
+	dm snapshot-convert cow --output new --force && status_is 0
+	dm snapshot-check new origin --data --strict && status_is 0
+	shows new origin "$(manifest snapshot/snap-c8-some .expected.logical_sha256)"
+}
+
+@test "convert: a size at which the kernel would invalidate a full store is warned of" {
+	unpack snap-c8-some
+	dm snapshot-convert cow --output new --size $((258 * 8)) && status_is 0 && says "warning" && says "258 chunks"
+	dm snapshot-convert cow --output other --size $((259 * 8)) && status_is 0 && equal "$stderr" ""
+}
+
+@test "convert: a stop leaves nothing, or no store" {
+	unpack snap-c8-some
+	truncate -s 4G big
+	dd if=origin of=big conv=notrunc status=none
+	# every chunk is joined with a GiB of the origin, slowly enough to be stopped
+	"$DMTOOL" snapshot-convert cow big --chunk-size 1G --output new >out 2>err &
+	pid=$!
+	sleep 0.2
+	kill -INT $pid 2>/dev/null
+	code=0
+	wait $pid || code=$?
+	# it may have been faster than that
+	[ $code -eq 32 ] || [ $code -eq 0 ]
+	[ $code -eq 0 ] || [ ! -e new ]
+	equal "$(find . -name '.new*')" ""
+}
+
 # ---- qcow2 ----
 
 need_qemu() {

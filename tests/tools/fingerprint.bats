@@ -188,7 +188,6 @@ bad() {
 	bad schema 'del(.schema)'
 	bad schema_version '.schema_version = 2'
 	bad size_sectors 'del(.size_sectors)'
-	bad size_sectors '.size_sectors = 18446744073709551615'
 	bad sample_bytes '.sample_bytes = 0'
 	bad sample_bytes '.sample_bytes = 4294971392'
 	bad samples 'del(.samples)'
@@ -206,7 +205,13 @@ bad() {
 	jq '.samples[3].offset = 0' print >changed
 	print=changed merge
 	status_is 8 && one_message && says "sample 3"
-	jq '.samples[-1].offset = 18446744073709551615' print >changed
+	sed 's/"offset": 12288,/"offset": 18446744073709547520,/' print >changed
+	print=changed merge
+	status_is 8 && one_message && says "sample 3"
+	sed 's/"size_sectors": [0-9]*/"size_sectors": 18446744073709551615/' print >changed
+	print=changed merge
+	status_is 8 && one_message && says size_sectors
+	sed 's/"size_sectors": [0-9]*/"size_sectors": -1/' print >changed
 	print=changed merge
 	status_is 8 && one_message
 	sed 's/"size_sectors"/"schema": "dmtool.fingerprint", &/' print >changed
