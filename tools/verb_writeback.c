@@ -68,16 +68,23 @@ static int check_options(struct tool *t)
 		return tool_usage(t, "--save, --undo and --mapfile: nothing is written with --dry-run");
 	if (o->only_snapshot && o->other_cow.nr)
 		return tool_usage(t, "--only-snapshot and --other-cow exclude each other");
-	if (!o->dry_run && !o->only_snapshot && !o->other_cow.nr)
-		return tool_usage(
-			t, "expected --other-cow=COW2 for each other snapshot of the origin, or "
-			   "--only-snapshot: a merge changes the origin, and every other snapshot "
-			   "of it, active or not, would show wrong data");
 	if (o->mapfile && !o->keep_going)
 		return tool_usage(t, "--mapfile is only taken with --keep-going");
 	if (!o->rate)
 		return tool_usage(t, "--rate: found 0, expected at least 1 byte per second");
 	return check_origin(t);
+}
+
+/* asked once the devices are open, so that swapped ones are called that */
+static int check_vouched(struct tool *t)
+{
+	const struct opts *o = &t->o;
+
+	if (o->dry_run || o->only_snapshot || o->other_cow.nr)
+		return 0;
+	return tool_usage(t, "expected --other-cow=COW2 for each other snapshot of the origin, or "
+			  "--only-snapshot: a merge changes the origin, and every other snapshot of it, "
+			  "active or not, would show wrong data");
 }
 
 /* ---- opening ---- */
@@ -101,6 +108,8 @@ static int open_all(struct writeback *w)
 	unsigned flags = t->o.dry_run ? 0 : DMFMT_OPEN_WRITE;
 	int err = 0, status = store_open_both(t, &w->s, flags, flags);
 
+	if (!status)
+		status = check_vouched(t);
 	for (size_t i = 0; !status && !t->o.dry_run && i < t->o.other_cow.nr; i++)
 		status = open_other(w, i);
 	if (!status)

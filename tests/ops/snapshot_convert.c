@@ -555,6 +555,65 @@ static void failing_devices(void)
 	cut_cases(fail_each);
 }
 
+/* a stop at each point at which one can be asked for */
+static int stop_at(void *arg, const struct dmfmt_progress *p)
+{
+	uint64_t *left = arg;
+
+	return !(*left)--;
+}
+
+static void stop_each(struct cut *c, const char *what)
+{
+	struct image s = { malloc(c->old.size), c->old.size };
+	uint64_t nr, left, stops = 0;
+	struct dmfmt_dev *dev;
+	bool dense;
+	int ret = -ECANCELED;
+
+	c->want = malloc(c->origin.size);
+	c->got = malloc(c->origin.size);
+	CHECK(view(&c->from, &c->origin, c->want, &dense) > 0);
+	for (nr = 0; ret && nr < 1000; nr++) {
+		memcpy(s.v, c->old.v, s.size);
+		dev = device(&s);
+		left = nr;
+		dmfmt_ctx_set_progress(ctx, stop_at, &left);
+		ret = cut_run(c, dev);
+		dmfmt_ctx_set_progress(ctx, NULL, NULL);
+		dmfmt_dev_close(dev);
+		stops += !!ret;
+		if (ret) {
+			EQ(ret, -ECANCELED);
+			CHECK(!loads(&s) || !memcmp(s.v, c->old.v, s.size));
+		}
+	}
+	EQ(ret, 0);
+	CHECK(view(&s, &c->origin, c->got, &dense) > 0);
+	CHECK(dense && !memcmp(c->got, c->want, c->origin.size));
+	CHECK(stops > 1);
+	printf("# %s: %" PRIu64 " stops\n", what, stops);
+	free(c->want);
+	free(c->got);
+	free(s.v);
+}
+
+static void stopped(void)
+{
+	struct image origin = new_image(64 * 420 * 512, false);
+	struct cut large = { .from = make_store(64, 64 * 420, 400, GAPS, false), .origin = origin,
+			     .old = new_image(16 << 20, false), .sectors = 32 };
+
+	cut_cases(stop_each);
+	/* more than the copier has buffers */
+	dmfmt_ctx_set_memory(ctx, 16 << 20);
+	stop_each(&large, "large");
+	dmfmt_ctx_set_memory(ctx, 64 << 20);
+	free(large.from.v);
+	free(large.old.v);
+	free(origin.v);
+}
+
 /* ---- import ------------------------------------------------------------------------------------ */
 
 static void import_of_extents(void)
@@ -753,6 +812,7 @@ int main(void)
 	RUN(what_is_missing_is_said);
 	RUN(power_cuts);
 	RUN(failing_devices);
+	RUN(stopped);
 	RUN(import_of_extents);
 	RUN(size_is_the_smallest_that_holds);
 	RUN(size_of_the_worst_case);

@@ -238,23 +238,6 @@ each_size() {
 	dm snapshot-convert cow --output other --size $((259 * 8)) && status_is 0 && equal "$stderr" ""
 }
 
-@test "convert: a stop leaves nothing, or no store" {
-	unpack snap-c8-some
-	truncate -s 4G big
-	dd if=origin of=big conv=notrunc status=none
-	# every chunk is joined with a GiB of the origin, slowly enough to be stopped
-	"$DMTOOL" snapshot-convert cow big --chunk-size 1G --output new >out 2>err &
-	pid=$!
-	sleep 0.2
-	kill -INT $pid 2>/dev/null
-	code=0
-	wait $pid || code=$?
-	# it may have been faster than that
-	[ $code -eq 32 ] || [ $code -eq 0 ]
-	[ $code -eq 0 ] || [ ! -e new ]
-	equal "$(find . -name '.new*')" ""
-}
-
 # ---- qcow2 ----
 
 need_qemu() {
