@@ -609,6 +609,9 @@ DMFMT_API int dmfmt_protect(struct dmfmt *f, struct dmfmt *other, uint64_t *copi
 
 /* ---- which origin it is -------------------------------------------------------------------- */
 
+/** dmfmt_sha256() - SHA-256 of @len bytes at @buf, as samples have it */
+DMFMT_API void dmfmt_sha256(const void *buf, size_t len, uint8_t out[32]);
+
 /** struct dmfmt_sample - SHA-256 of @length bytes at @offset */
 struct dmfmt_sample {
 	uint64_t offset;
@@ -664,7 +667,7 @@ DMFMT_API int dmfmt_delta(struct dmfmt *f, const struct dmfmt_delta_opts *o,
 #define DMFMT_SEND_BACKWARD 2u	/* a device in the origin's state becomes the snapshot */
 
 /**
- * dmfmt_send() - write the difference of logical device and origin as a stream (dm-stream(5))
+ * dmfmt_send() - write the difference of logical device and origin as a stream (dmfmt-stream(5))
  * @flags: one of the two directions
  * @fd: a file or a pipe
  * @fn: receives counts at the end

@@ -3,7 +3,7 @@
 #include <nettle/sha2.h>
 #include "hash.h"
 
-void dmfmt_sha256(const void *buf, size_t len, uint8_t out[DMFMT_SHA256_BYTES])
+void dmfmt_sha256(const void *buf, size_t len, uint8_t out[32])
 {
 	struct sha256_ctx h;
 

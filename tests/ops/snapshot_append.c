@@ -58,7 +58,7 @@ struct job {
 static struct dmfmt_ctx *ctx;
 static uint64_t total_states;
 
-/* ---- making stores ---------------------------------------------------------------------------------- */
+/* ---- making stores --------------------------------------------------------------------------- */
 
 static void put_le(uint8_t *p, uint64_t v, unsigned bytes)
 {
@@ -163,7 +163,7 @@ static void show(const struct job *j, uint8_t *store, uint8_t *view)
 	}
 }
 
-/* ---- running it ---------------------------------------------------------------------------------------- */
+/* ---- running it ------------------------------------------------------------------------------ */
 
 static struct dmfmt_dev *buffer_dev(void *buf, uint64_t size, unsigned block)
 {
@@ -270,7 +270,7 @@ static void finish_and_compare(const struct job *j, uint8_t *store, uint8_t *ori
 	EQ(copied, 0);
 }
 
-/* ---- cuts ------------------------------------------------------------------------------------------------ */
+/* ---- cuts ------------------------------------------------------------------------------------ */
 
 static int one_state(void *arg, uint64_t nr_writes, void **bufs, const uint64_t *sizes, unsigned nr_devs)
 {
@@ -329,8 +329,10 @@ static void set_up(struct job *j, const struct scene *s)
 	j->now = malloc(j->origin_bytes);
 	j->map = calloc(j->origin_chunks, sizeof(*j->map));
 	paint(j->origin, j->origin_bytes, 0x0419);
-	if (s->stale)
+	if (s->stale) {
 		put_le(slot_at(j->store, s->chunk, s->nr + s->stale), 77, 8);
+		put_le(slot_at(j->store, s->chunk, s->nr + s->stale) + 8, 3, 8);
+	}
 	show(j, j->store, j->view);
 }
 
@@ -387,7 +389,7 @@ static void crash(const struct scene *s)
 	tear_down(&j);
 }
 
-/* ---- the scenes ------------------------------------------------------------------------------------------ */
+/* ---- the scenes ------------------------------------------------------------------------------ */
 
 static uint64_t even(unsigned i) { return 2 * i; }
 static uint64_t backwards(unsigned i) { return 600 - i; }
@@ -411,12 +413,15 @@ static const struct scene scenes[] = {
 	{ "a hole",			1, 1, 512,	120, 700,  20,  7,  0, even,	  20, from_400 },
 	{ "a hole larger than an area", 1, 1, 512,	120, 700,  9,   40, 0, even,	  30, from_400 },
 	{ "a stale tail",		1, 1, 512,	80,  700,  9,   0,  9, even,	  40, from_400 },
+	{ "a stale tail, far behind",	1, 1, 512,	80,  700,  9,   0,  9, even,	  3, from_400 },
 	{ "the last chunk",		1, 1, 512,	38,  700,  20,  0,  0, even,	  15, from_400 },
 	{ "the edge",			1, 1, 512,	34,  700,  20,  0,  0, even,	  11, from_400 },
 	{ "4 KiB chunks",		8, 8, 512,	600, 6000, 250, 0,  0, even,	  3, backwards },
 	{ "4 KiB chunks, a full area",	8, 8, 512,	600, 6000, 252, 0,  0, even,	  4, backwards },
 	{ "4 KiB chunks, one more",	8, 8, 512,	600, 6000, 253, 0,  0, even,	  4, backwards },
-	{ "4 KiB chunks, blocks to go", 8, 8, 512,	600, 6000, 226, 0,  0, even,	  35, backwards },
+	{ "4 KiB chunks, two blocks",	8, 8, 512,	600, 6000, 188, 0,  0, even,	  6, backwards },
+	{ "4 KiB chunks, three blocks", 8, 8, 512,	600, 6000, 190, 0,  0, even,	  36, backwards },
+	{ "4 KiB chunks, blocks, area", 8, 8, 512,	600, 6000, 222, 0,  0, even,	  36, backwards },
 	{ "4 KiB blocks",		8, 8, 4096,	600, 6000, 250, 0,  0, even,	  6, backwards },
 	{ "4 KiB blocks, two areas",	8, 8, 4096,	600, 6000, 230, 0,  0, even,	  60, third },
 	{ "4 KiB blocks, a hole",	8, 8, 4096,	700, 6000, 250, 9,  0, even,	  20, third },
@@ -434,7 +439,7 @@ static void cuts(void)
 		crash(&scenes[i]);
 }
 
-/* ---- no room ------------------------------------------------------------------------------------------ */
+/* ---- no room --------------------------------------------------------------------------------- */
 
 static void no_room(void)
 {
@@ -502,7 +507,7 @@ static void room_is_counted_as_the_kernel_does(void)
 	tear_down(&j);
 }
 
-/* ---- errors, and being told to stop ---------------------------------------------------------------------- */
+/* ---- errors, and being told to stop ---------------------------------------------------------- */
 
 static const enum dmfmt_fault faults[] = {
 	DMFMT_FAULT_READ_EIO, DMFMT_FAULT_READ_SHORT, DMFMT_FAULT_WRITE_EIO,
@@ -600,7 +605,7 @@ static void told_to_stop(void)
 	tear_down(&j);
 }
 
-/* ---- what is refused ------------------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------- */
 
 static void damaged_stores_are_refused(void)
 {
