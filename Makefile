@@ -62,10 +62,13 @@ LIB_A := $(BUILD)/libdmfmt.a
 LIB_SO := $(BUILD)/libdmfmt.so.$(SOVERSION)
 DMTOOL := $(BUILD)/dmtool
 PC := $(BUILD)/libdmfmt.pc
+HAVE_NBDKIT ?= $(call pkg-exists,nbdkit)
+HAVE_NBDKIT := $(HAVE_NBDKIT)
+PLUGIN := $(if $(HAVE_NBDKIT),$(BUILD)/nbdkit-dmfmt-plugin.so)
 
 # ---- build -----------------------------------------------------------------------------------------
 
-all: $(LIB_A) $(LIB_SO) $(DMTOOL) $(PC)		## build the library and the tool (default)
+all: $(LIB_A) $(LIB_SO) $(DMTOOL) $(PC) $(PLUGIN)	## build the library, the tool, the plugin (default)
 
 # objects of other flags are no use: this file changes when the flags do
 FLAGS := $(strip $(CC) $(BASE_CFLAGS) $(LIB_CFLAGS) $(TOOL_CFLAGS) $(CFLAGS) $(LDFLAGS) $(LIB_LIBS) $(TOOL_LIBS))
@@ -106,13 +109,19 @@ $(DMTOOL): $(TOOL_OBJS) $(LIB_A)
 	$(say) LD $@
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(TOOL_LDFLAGS) -o $@ $(TOOL_OBJS) $(LIB_A) $(TOOL_LIBS) $(LIB_LIBS)
 
+# the library is in it, and none of its names come out
+$(BUILD)/nbdkit-dmfmt-plugin.so: tools/nbdkit/plugin.c $(LIB_A) $(FLAGS_FILE)
+	$(say) LD $@
+	$(Q)$(CC) $(BASE_CFLAGS) $(shell $(PKG_CONFIG) --cflags nbdkit) $(CFLAGS) $(LDFLAGS) -fPIC -shared \
+		-MMD -MP -MF $@.d -o $@ $< $(LIB_A) -Wl,--exclude-libs,ALL $(LIB_LIBS)
+
 $(PC): libdmfmt/libdmfmt.pc.in $(FLAGS_FILE)
 	$(say) GEN $@
 	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 		-e 's|@VERSION@|$(VERSION)|' -e 's|@REQUIRES@|$(strip $(LIB_PKGS))|' $< >$@
 
 static:						## build/dmtool.static: one file for rescue media
-	$(Q)$(MAKE) BUILD=$(BUILD)/static STATIC=1 HAVE_DEVMAPPER= $(BUILD)/static/dmtool
+	$(Q)$(MAKE) BUILD=$(BUILD)/static STATIC=1 HAVE_DEVMAPPER= HAVE_NBDKIT= $(BUILD)/static/dmtool
 	$(Q)cp $(BUILD)/static/dmtool $(BUILD)/dmtool.static
 
 # ---- tests -----------------------------------------------------------------------------------------
@@ -187,6 +196,7 @@ install: all					## into DESTDIR/PREFIX
 	$(Q)$(INSTALL) -D -m 644 completions/_dmtool $(D)$(DATADIR)/zsh/site-functions/_dmtool
 	$(Q)$(INSTALL) -D -m 644 completions/dmtool.fish $(D)$(DATADIR)/fish/vendor_completions.d/dmtool.fish
 	$(Q)$(INSTALL) -D -m 755 initramfs/hooks/dmtool $(D)$(DATADIR)/dmtool/initramfs/hooks/dmtool
+	$(Q)$(if $(PLUGIN),$(INSTALL) -D -m 755 $(PLUGIN) $(D)$(LIBDIR)/nbdkit/plugins/nbdkit-dmfmt-plugin.so)
 
 uninstall:					## what install put there, nothing else
 	$(Q)rm -f $(D)$(SBINDIR)/dmtool $(D)$(SBINDIR)/fsck.DM_snapshot_cow $(D)$(INCLUDEDIR)/dmfmt.h \
@@ -195,6 +205,7 @@ uninstall:					## what install put there, nothing else
 		$(D)$(DATADIR)/bash-completion/completions/dmtool $(D)$(DATADIR)/zsh/site-functions/_dmtool \
 		$(D)$(DATADIR)/fish/vendor_completions.d/dmtool.fish
 	$(Q)$(foreach p,$(MAN_PAGES),rm -f $(D)$(MANDIR)/man$(patsubst .%,%,$(suffix $(p)))/$(notdir $(p)) &&) :
+	$(Q)rm -f $(D)$(LIBDIR)/nbdkit/plugins/nbdkit-dmfmt-plugin.so
 	$(Q)rm -rf $(D)$(DATADIR)/dmtool
 
 clean:						## remove what was built
@@ -205,7 +216,7 @@ help:						## this list
 		awk -F'|' '{ n = split($$1, t, " "); printf "  %-16s %s\n", (n > 1 ? "check-*" : $$1), $$2 }'
 	@echo 'variables: PREFIX DESTDIR CC CFLAGS LDFLAGS PKG_CONFIG BUILD V=1 FUZZ_SECONDS BENCH_ARGS'
 
--include $(LIB_OBJS:.o=.d) $(TOOL_OBJS:.o=.d) $(TEST_PROGS:=.d) $(HELPER_PROGS:=.d) $(FUZZ_PROGS:=.d)
+-include $(PLUGIN:=.d) $(LIB_OBJS:.o=.d) $(TOOL_OBJS:.o=.d) $(TEST_PROGS:=.d) $(HELPER_PROGS:=.d) $(FUZZ_PROGS:=.d)
 FORCE:
 .PHONY: all static test-programs fuzz-programs check check-nodeps lint check-asan check-32 check-valgrind \
 	check-guest fuzz deps demo bench completions install uninstall clean help FORCE
