@@ -199,7 +199,8 @@ static void json_list(struct out *o, const char *key, const char *title, enum li
 	write_head(j);
 	j->in_list = true;
 	j->any_item = false;
-	j->item_lines = j->kind == OUT_KIND_LINES || (lines(j) && !strcmp(key, "findings"));
+	j->item_lines = j->kind == OUT_KIND_LINES ||
+			(lines(j) && (!strcmp(key, "findings") || !strcmp(key, "ranges")));
 	if (j->item_lines)
 		return;
 	if (lines(j)) {

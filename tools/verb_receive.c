@@ -43,7 +43,7 @@ static int apply(struct tool *t, int fd, struct dmfmt_dev *dev)
 	else if (err == -ENODATA)
 		tool_note(t, "%s: what has arrived was applied; the whole stream again goes on from "
 			  "there", t->arg[1]);
-	return err == -ECANCELED ? STATUS_CANCELLED : STATUS_ERROR;
+	return err == -ECANCELED ? STATUS_CANCELLED : err == -ESTALE ? STATUS_LEFT : STATUS_ERROR;
 }
 
 static int receive(struct tool *t, int fd, struct dmfmt_dev *dev)

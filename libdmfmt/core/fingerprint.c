@@ -29,7 +29,7 @@ struct dmfmt_origin_proof {
 	struct dmfmt_sample samples[];
 };
 
-/* ---- where ------------------------------------------------------------------------------------ */
+/* ---- where --------------------------------------------------------------------------------- */
 
 /* as many bits from (size, i) as there are: places that no pattern of writes keeps missing, and the
  * same ones for the same size everywhere */
@@ -70,7 +70,7 @@ static uint32_t length_at(uint64_t size, uint64_t offset)
 	return size - offset < SAMPLE_BYTES ? (uint32_t)(size - offset) : SAMPLE_BYTES;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------- */
 
 /*
  * struct sampling - blocks of a device, hashed one after the other with the next ones on their way
@@ -152,7 +152,7 @@ static int each_block(struct sampling *s, int (*fn)(void *arg, size_t i, const s
 	return ret;
 }
 
-/* ---- taking a fingerprint ----------------------------------------------------------------------- */
+/* ---- taking a fingerprint ------------------------------------------------------------------ */
 
 struct take {
 	dmfmt_field_fn fn;
@@ -215,7 +215,7 @@ int dmfmt_fingerprint(struct dmfmt_ctx *ctx, struct dmfmt_dev *dev, size_t nr, d
 	return ret;
 }
 
-/* ---- comparing ---------------------------------------------------------------------------------- */
+/* ---- comparing ----------------------------------------------------------------------------- */
 
 void dmfmt_free_proof(struct dmfmt *f)
 {

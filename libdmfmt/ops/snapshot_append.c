@@ -51,7 +51,7 @@ struct snap_append {
 	size_t piece_slots;
 };
 
-/* ---- the end of the chain -------------------------------------------------------------------------- */
+/* ---- the end of the chain ------------------------------------------------------------------ */
 
 static int look(void *arg, const struct snap_part *p)
 {
@@ -114,7 +114,7 @@ uint64_t snap_append_room(const struct snap_append *a)
 	return data < slots ? data : slots;
 }
 
-/* ---- metadata --------------------------------------------------------------------------------------- */
+/* ---- metadata ------------------------------------------------------------------------------ */
 
 /* slots [first, first + nr) as they will be: the batch's exceptions, and zeros behind them */
 static void fill_piece(struct snap_append *a, uint64_t first, size_t nr)
@@ -226,7 +226,7 @@ uint64_t snap_append_committed(const struct snap_append *a)
 	return a->committed;
 }
 
-/* ---- adding ------------------------------------------------------------------------------------------ */
+/* ---- adding -------------------------------------------------------------------------------- */
 
 static void add_move(struct snap_append *a, uint64_t from, uint64_t to, uint64_t len)
 {
@@ -263,7 +263,7 @@ int snap_append_add(struct snap_append *a, uint64_t old_chunk, uint64_t from, ui
 	return 0;
 }
 
-/* ---- beginning and end ------------------------------------------------------------------------------- */
+/* ---- beginning and end --------------------------------------------------------------------- */
 
 static int get_memory(struct snap_append *a, size_t memory)
 {
@@ -326,7 +326,7 @@ void snap_append_close(struct snap_append *a)
 	free(a);
 }
 
-/* ---- protect ------------------------------------------------------------------------------------------ */
+/* ---- protect ------------------------------------------------------------------------------- */
 
 /*
  * struct protect - what @f holds and @other does not, in chunks of @other

@@ -43,6 +43,7 @@ struct chk {
 	uint64_t prev_new, max_new, next_free;
 	uint64_t out_of_order, first_out_of_order;
 	uint64_t not_dense, beyond_dense;
+	bool beyond_next;	/* an area goes on where the one before it ended, past the device */
 	uint64_t unreadable_parts;
 	uint64_t stale_area;	/* first area that cannot belong to the store, or DMFMT_NONE */
 	uint64_t doubt_area;	/* first area with no entry above those before it, or DMFMT_NONE */
@@ -238,25 +239,32 @@ static bool entry_ok(const struct chk *c, const struct snap_part *p, size_t i)
 /*
  * The first part of an area that in-order allocation did not write: can it be exceptions at all?
  * Area 0: no, if its first entry and more than half of it break rules 11 to 13 or 17.
- * A later one: no, if its first entry breaks them (a truncated device does not look like that: there
- * the first entry is in order).  Doubtful, if none of its entries lies above all before it.
+ * A later one: no, if its first entry breaks them and no more than half of it is where in-order
+ * allocation puts it; but a truncated device shows entries that go on from the area before.
+ * Doubtful, if none of its entries lies above all before it.
  */
 static void judge_area(struct chk *c, const struct snap_part *p)
 {
 	uint64_t first_new = p->v[1];
-	size_t i, bad = 0, above = 0;
+	size_t i, bad = 0, above = 0, dense = 0;
 
 	if (p->slot || !p->live || c->garbage || c->stale_area != DMFMT_NONE)
 		return;
 	for (i = 0; i < p->live; i++) {
 		bad += !entry_ok(c, p, i);
 		above += p->v[2 * i + 1] > c->max_new;
+		dense += p->v[2 * i + 1] == dmfmt_snap_dense_chunk(c->g, p->area, i);
 	}
 	if (!p->area) {
 		c->garbage = !entry_ok(c, p, 0) && bad * 2 > p->live;
 		return;
 	}
-	if (!entry_ok(c, p, 0) && first_new != dmfmt_snap_dense_chunk(c->g, p->area, 0))
+	if (dense * 2 > p->live || first_new == dmfmt_snap_dense_chunk(c->g, p->area, 0))
+		return;
+	if (first_new >= c->g->chunks && first_new > c->max_new &&
+	    first_new - c->max_new <= c->g->stride)
+		c->beyond_next = true;
+	else if (!entry_ok(c, p, 0))
 		c->stale_area = p->area;
 	else if (!above && c->doubt_area == DMFMT_NONE)
 		c->doubt_area = p->area;
@@ -749,7 +757,7 @@ static int report_whole(struct chk *c)
 					    data - n).s, "");
 		at.count = 1;
 	}
-	if (!ret && c->beyond_dense && next > c->g->chunks) {
+	if (!ret && (c->beyond_dense || c->beyond_next) && next > c->g->chunks) {
 		at.suggestion = "restore the size of the device; do not repair before";
 		ret = dmfmt_report_add(c->r, DMFMT_F_SNAP_TRUNCATED, &at, "device",
 				       text("%" PRIu64 " sectors", c->g->device_sectors).s,

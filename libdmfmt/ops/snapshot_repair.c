@@ -186,6 +186,10 @@ static int fix_entries(struct fix *x)
 
 	if (!nr)
 		return 0;
+	/* moving entries would change which one of a pair is the first, or the one in order: with a
+	 * pair that a person has to decide, all stay where they are */
+	if (!x->lossy && (has(x, DMFMT_F_SNAP_OLD_DUPLICATE) || has(x, DMFMT_F_SNAP_NEW_DUPLICATE)))
+		return 0;
 	ret = count_records(x, &n);
 	if (ret)
 		return ret;
@@ -197,7 +201,12 @@ static int fix_entries(struct fix *x)
 	if (x->lossy && lossy->nr)
 		memcpy(v + same->nr, lossy->v, lossy->nr * sizeof(*v));
 	nr = sort_unique(v, nr);
-	if (v[nr - 1] >= n)
+	/* what went with a stale area is gone already */
+	while (nr && v[nr - 1] >= n && x->lossy && has(x, DMFMT_F_SNAP_STALE_AREA))
+		nr--;
+	if (!nr)
+		;
+	else if (v[nr - 1] >= n)
 		ret = dmfmt_fail(x->ctx, -EUCLEAN,
 				 "%s: record %" PRIu64 " is to be removed, but there are %" PRIu64,
 				 x->dev->path, v[nr - 1], n);
@@ -566,6 +575,9 @@ static int fix_valid(struct fix *x)
 
 	if (has(x, DMFMT_F_SNAP_INVALID)) {
 		if ((x->o->flags & both) != both)
+			return 0;
+		/* only what a check has seen as it is now: the next round comes */
+		if (x->dev->bytes_written != x->written)
 			return 0;
 		if (other_fatal(x))
 			return dmfmt_fail(x->ctx, -EUCLEAN,

@@ -62,7 +62,7 @@ static uint8_t *random_bytes(size_t bytes)
 	return p;
 }
 
-/* ---- places ------------------------------------------------------------------------------------------ */
+/* ---- places -------------------------------------------------------------------------------- */
 
 static void check_places(const uint8_t *bytes, uint64_t size, size_t nr)
 {
@@ -143,7 +143,7 @@ static void places_come_from_the_size_alone(void)
 	free(b);
 }
 
-/* ---- comparing --------------------------------------------------------------------------------------- */
+/* ---- comparing ----------------------------------------------------------------------------- */
 
 struct stage {
 	uint8_t *store, *origin;

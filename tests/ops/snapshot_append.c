@@ -272,7 +272,8 @@ static void finish_and_compare(const struct job *j, uint8_t *store, uint8_t *ori
 
 /* ---- cuts ------------------------------------------------------------------------------------ */
 
-static int one_state(void *arg, uint64_t nr_writes, void **bufs, const uint64_t *sizes, unsigned nr_devs)
+static int one_state(void *arg, uint64_t nr_writes, void **bufs, const uint64_t *sizes,
+		     unsigned nr_devs)
 {
 	const struct job *j = arg;
 	unsigned before = tap_failed_checks;
@@ -347,7 +348,8 @@ static void tear_down(struct job *j)
 }
 
 /* the devices of a world: the store and the origin */
-static struct dmfmt_world *world(const struct job *j, struct dmfmt_dev **store, struct dmfmt_dev **origin)
+static struct dmfmt_world *world(const struct job *j, struct dmfmt_dev **store,
+				 struct dmfmt_dev **origin)
 {
 	struct dmfmt_world *w = dmfmt_world_new();
 	unsigned id;
