@@ -99,28 +99,46 @@ static int cat(struct tool *t, struct dmfmt *f)
 	return status;
 }
 
-/* the family of what lies on the device */
-static int find_family(struct tool *t, const struct family **family)
+/* the family of what lies on @path, or NULL with what else is there; 0 or a negative errno */
+static int look_at(struct tool *t, const char *path, const struct family **family, char foreign[256])
 {
-	char format[64] = "", foreign[256] = "";
+	char format[64] = "";
 	struct dmfmt_dev *dev;
 	uint64_t confidence;
-	int err = dmfmt_dev_open(t->ctx, t->arg[0], t->o.live ? DMFMT_OPEN_LIVE : 0, &dev);
+	int err = dmfmt_dev_open(t->ctx, path, t->o.live ? DMFMT_OPEN_LIVE : 0, &dev);
 
 	*family = NULL;
+	*foreign = '\0';
 	if (err)
-		return tool_fail(t, err);
+		return err;
 	err = store_identify(t, dev, format, &confidence);
-	if (!err && !*format && dmfmt_foreign_signature(t->ctx, dev, foreign, sizeof(foreign)))
+	if (!err && !*format && dmfmt_foreign_signature(t->ctx, dev, foreign, 256))
 		*foreign = '\0';
 	dmfmt_dev_close(dev);
-	if (err)
-		return tool_fail(t, err);
-	for (const struct family *const *f = families; *f; f++)
+	for (const struct family *const *f = families; !err && *f; f++)
 		if (!strcmp((*f)->name, format))
 			*family = *f;
+	return err;
+}
+
+static int find_family(struct tool *t, const struct family **family)
+{
+	const struct family *other;
+	char foreign[256], unused[256];
+	const char *origin;
+	int err = look_at(t, t->arg[0], family, foreign);
+
+	if (err)
+		return tool_fail(t, err);
 	if (*family)
 		return 0;
+	origin = store_origin_path(t, &err);
+	if (!look_at(t, origin, &other, unused) && other) {
+		tool_error(t, "%s: arguments are swapped: found a %s in %s, expected the store first: "
+			   "%s %s %s %s", t->arg[0], other->what, origin, t->name, t->cmd->name, origin,
+			   t->arg[0]);
+		return STATUS_USAGE;
+	}
 	tool_error(t, "%s: found %s, expected one of the known formats", t->arg[0],
 		   *foreign ? foreign : "nothing known");
 	return STATUS_ERROR;

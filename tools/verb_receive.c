@@ -24,6 +24,14 @@ static int open_stream(struct tool *t)
 	return fd;
 }
 
+static bool written(const struct dmfmt_dev *dev)
+{
+	struct dmfmt_dev_info info = { .size = sizeof(info) };
+
+	dmfmt_dev_get_info(dev, &info);
+	return info.written_bytes;
+}
+
 static int apply(struct tool *t, int fd, struct dmfmt_dev *dev)
 {
 	int err = dmfmt_receive(t->ctx, fd, dev, t->o.dry_run ? DMFMT_RECEIVE_VERIFY_ONLY : 0,
@@ -40,7 +48,7 @@ static int apply(struct tool *t, int fd, struct dmfmt_dev *dev)
 	if (err == -ESTALE)
 		tool_note(t, "%s: nothing was written; if an earlier receive was cut off there, dmtool "
 			  "undo with its undo file brings the old bytes back", t->arg[1]);
-	else if (err == -ENODATA)
+	else if (err == -ENODATA && written(dev))
 		tool_note(t, "%s: what has arrived was applied; the whole stream again goes on from "
 			  "there", t->arg[1]);
 	return err == -ECANCELED ? STATUS_CANCELLED : err == -ESTALE ? STATUS_LEFT : STATUS_ERROR;

@@ -209,6 +209,8 @@ int dmfmt_fingerprint(struct dmfmt_ctx *ctx, struct dmfmt_dev *dev, size_t nr, d
 	if (nr > SAMPLES_MAX)
 		return dmfmt_fail(ctx, -EINVAL, "%s: fingerprint: found %zu samples, expected at most %u",
 				  dev->path, nr, SAMPLES_MAX);
+	if (!dev->size)
+		return dmfmt_fail(ctx, -ERANGE, "%s: fingerprint: the device has no sector", dev->path);
 	ret = take(dev, nr ? nr : SAMPLES_DEFAULT, &t);
 	if (ret < 0 && !ctx->error[0])
 		dmfmt_fail(ctx, ret, "%s: fingerprint: %s", dev->path, strerror(-ret));
