@@ -25,26 +25,47 @@ _dmtool()
 			fi
 		done
 	fi
-	case $prev in
-	--progress)
+	case "$command $prev" in
+	'image --format')
+		return
+		;;
+	'snapshot-export --format')
+		mapfile -t COMPREPLY < <(compgen -W 'raw qcow2' -- "$cur")
+		return
+		;;
+	'snapshot-delta --format')
+		mapfile -t COMPREPLY < <(compgen -W 'text json json-lines bmap' -- "$cur")
+		return
+		;;
+	*' --accept-loss' | *' --change' | *' --chunk-size' | *' --length' | *' --max-findings' | *' --memory' | *' --offset' | *' --origin-range' | *' --origin-size' | *' --rate' | *' --samples' | *' --size' | *' --width' | *' -C')
+		return
+		;;
+	*' --progress')
 		mapfile -t COMPREPLY < <(compgen -W 'auto bar json none' -- "$cur")
 		return
 		;;
-	--origin | --output | --svg | --undo)
+	*' --from')
+		mapfile -t COMPREPLY < <(compgen -W 'qcow2' -- "$cur")
+		return
+		;;
+	*' --mapfile' | *' --origin' | *' --origin-fingerprint' | *' --other-cow' | *' --output' | *' --save' | *' --svg' | *' --undo')
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		compopt -o filenames
 		return
 		;;
-	--accept-loss | --chunk-size | --format | --max-findings | --memory | --origin-range | --origin-size | --width | -C)
-		return
-		;;
 	esac
 	if [[ -z $command ]]; then
-		mapfile -t COMPREPLY < <(compgen -W 'image probe snapshot-check snapshot-create snapshot-dump snapshot-find snapshot-info snapshot-ls snapshot-map snapshot-repair snapshot-restore undo -h --help -V --version --describe' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'cat fingerprint image probe snapshot-check snapshot-convert snapshot-create snapshot-delta snapshot-discard snapshot-dump snapshot-export snapshot-find snapshot-info snapshot-ls snapshot-map snapshot-merge snapshot-receive snapshot-repair snapshot-restore snapshot-send snapshot-size undo -h --help -V --version --describe' -- "$cur")
 		return
 	fi
 	if [[ $cur == -* ]]; then
 		case $command in
+		cat)
+			mapfile -t COMPREPLY < <(compgen -W '--offset --length --origin --origin-fingerprint --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		fingerprint)
+			mapfile -t COMPREPLY < <(compgen -W '--output --samples --json --live -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
 		image)
 			mapfile -t COMPREPLY < <(compgen -W '--output --expand --obfuscate --include-suspect --format --origin-size --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
 			;;
@@ -54,11 +75,23 @@ _dmtool()
 		snapshot-check)
 			mapfile -t COMPREPLY < <(compgen -W '--data --strict --max-findings --origin --origin-size --json --json-lines --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
 			;;
+		snapshot-convert)
+			mapfile -t COMPREPLY < <(compgen -W '--output --chunk-size --size --from --force --origin --origin-size --origin-fingerprint --json --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
 		snapshot-create)
 			mapfile -t COMPREPLY < <(compgen -W '--chunk-size --origin --force --dry-run --list-writes --undo --no-undo --json -h --help -V --version -v --verbose --progress' -- "$cur")
 			;;
+		snapshot-delta)
+			mapfile -t COMPREPLY < <(compgen -W '--format --exact --origin --origin-size --origin-fingerprint --json --json-lines --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		snapshot-discard)
+			mapfile -t COMPREPLY < <(compgen -W '--yes --dry-run --list-writes --undo --no-undo --json --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
 		snapshot-dump)
 			mapfile -t COMPREPLY < <(compgen -W '--json --json-lines --ranges --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		snapshot-export)
+			mapfile -t COMPREPLY < <(compgen -W '--output --format --rate --verify --origin --origin-fingerprint --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
 			;;
 		snapshot-find)
 			mapfile -t COMPREPLY < <(compgen -W '--reverse --origin --origin-size --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
@@ -72,11 +105,23 @@ _dmtool()
 		snapshot-map)
 			mapfile -t COMPREPLY < <(compgen -W '--svg --width --ascii --origin --origin-size --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
 			;;
+		snapshot-merge)
+			mapfile -t COMPREPLY < <(compgen -W '--dry-run --only-snapshot --other-cow --keep-going --mapfile --save --undo --rate --verify --origin --origin-fingerprint --json --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		snapshot-receive)
+			mapfile -t COMPREPLY < <(compgen -W '--dry-run --undo --no-undo --json --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
 		snapshot-repair)
 			mapfile -t COMPREPLY < <(compgen -W '-n -a -p -y -f -C --accept-loss --revalidate --origin-unmodified --rebuild-header --chunk-size --keep-tail --interrupted-create --output --data --strict --max-findings --origin --origin-size --dry-run --list-writes --undo --no-undo --json --json-lines --live --memory -t -r -h --help -V --version -v --verbose --progress' -- "$cur")
 			;;
 		snapshot-restore)
 			mapfile -t COMPREPLY < <(compgen -W '--output --metadata-only --force --dry-run --list-writes --undo --no-undo --json --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		snapshot-send)
+			mapfile -t COMPREPLY < <(compgen -W '--forward --backward --output --origin --origin-fingerprint --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		snapshot-size)
+			mapfile -t COMPREPLY < <(compgen -W '--origin --origin-size --change --chunk-size --json -h --help -V --version -v --verbose --progress' -- "$cur")
 			;;
 		undo)
 			mapfile -t COMPREPLY < <(compgen -W '--list --dry-run --json -h --help -V --version -v --verbose --progress' -- "$cur")

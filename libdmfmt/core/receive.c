@@ -146,8 +146,8 @@ static bool inside(const struct receiver *r, uint64_t offset, uint32_t len)
 static int not_the_state(struct receiver *r, const char *what, uint64_t offset, uint32_t len)
 {
 	return dmfmt_fail(r->ctx, -ESTALE,
-			  "%s: offset %" PRIu64 ": %u bytes are not what the stream %s, expected a device in %s state",
-			  r->dev->path, offset, len, what, r->forward ? "the snapshot's" : "the origin's");
+			  "%s: offset %" PRIu64 ": %u bytes are not what the stream %s, expected a device in the state that it starts from",
+			  r->dev->path, offset, len, what);
 }
 
 /* *there: the new bytes are; else the old ones */

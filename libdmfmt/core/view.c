@@ -65,8 +65,8 @@ int dmfmt_view_extent(struct dmfmt_view *v, uint64_t off, struct dmfmt_extent *e
 
 	if (off >= v->size)
 		return dmfmt_fail(v->f->ctx, -ERANGE,
-				  "%s: offset %" PRIu64 ": past the end of the logical device (%" PRIu64 " bytes)",
-				  v->f->dev->path, off, v->size);
+				  "%s: offset %" PRIu64 ": past the end of the logical device (%" PRIu64
+				  " bytes)", v->f->dev->path, off, v->size);
 	ret = find(v, off);
 	if (ret)
 		return ret;

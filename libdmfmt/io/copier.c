@@ -127,7 +127,8 @@ struct dmfmt_copier {
 /* is the device a bare file, so that its descriptor may be used?  Buffers know no larger alignment. */
 static bool is_plain(const struct dmfmt_dev *dev)
 {
-	return dev->fd >= 0 && dev->block <= ALIGN && dmfmt_dev_passes(dev) && !dev->top->lower && !dev->dry_run;
+	return dev->fd >= 0 && dev->block <= ALIGN && dmfmt_dev_passes(dev) && !dev->top->lower &&
+	       !dev->dry_run;
 }
 
 static void look_for_holes(struct side *s)

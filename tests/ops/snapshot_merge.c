@@ -538,7 +538,8 @@ static void only_failed_left(struct trial *t, unsigned nr_failed)
 	free(origin);
 }
 
-static int64_t keep_going(const struct shape *s, unsigned flags, void (*choose_bad)(struct trial *t, unsigned k),
+static int64_t keep_going(const struct shape *s, unsigned flags,
+			  void (*choose_bad)(struct trial *t, unsigned k),
 			  unsigned k, unsigned nr_failed)
 {
 	struct dmfmt_writeback_result r;

@@ -212,4 +212,6 @@ static struct nbdkit_plugin plugin = {
 	.pread = dmfmt_pread,
 };
 
+/* the one name that comes out */
+struct nbdkit_plugin *plugin_init(void);
 NBDKIT_REGISTER_PLUGIN(plugin)
