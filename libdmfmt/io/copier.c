@@ -34,7 +34,7 @@
 #define WRITING 2u		/* of them at once, so that the queue does not run dry between two */
 #define MEMORY_DEFAULT (32u << 20)
 #define MEMORY_LEAST (2u << 20)
-#define DEPTH_DEFAULT 64u
+#define DEPTH_DEFAULT 128u
 #define DEPTH_MAX 1024u
 #define REFLINK_BYTES (64u << 10)
 #define MISSES_MAX 8
