@@ -22,7 +22,7 @@ mkdir "$dir/bin" "$dir/demo"
 ln -s "$dmtool" "$dir/bin/dmtool"
 PATH=$dir/bin:$PATH
 cd "$dir/demo" || exit 8
-for image in origin cow; do
+for image in origin cow expected; do
 	xz -dc "$top/tests/fixtures/snapshot/snap-c8-3areas/$image.img.xz" >$image.img || exit 8
 done
 
@@ -74,3 +74,14 @@ say 'Take the repair back.'
 run 0 'dmtool undo copy.undo --list'
 run 0 'dmtool undo copy.undo'
 run 4 'dmtool snapshot-check copy.img'
+
+say 'What does the snapshot show?  As an image, and as an overlay over the origin.'
+run 0 'dmtool snapshot-export cow.img origin.img --output shown.img --verify'
+run 0 'cmp shown.img expected.img && echo the same as the kernel showed'
+run 0 'dmtool snapshot-delta cow.img --origin origin.img --exact | tail -n 4'
+
+say 'Roll back: bring it home to the origin, saving what is overwritten.'
+run 16 'dmtool snapshot-merge cow.img origin.img'
+run 0 'dmtool snapshot-merge cow.img origin.img --only-snapshot --save origin.undo --undo cow.undo'
+run 0 'cmp origin.img expected.img && echo the origin is what the snapshot showed'
+run 0 'dmtool snapshot-check cow.img origin.img'
