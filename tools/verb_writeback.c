@@ -374,6 +374,9 @@ int verb_writeback(struct tool *t)
 		const char *origin = store_origin_path(t, &err);
 
 		out_str(t->out, NULL, "origin", origin);
+		/* a device that is too short was refused; a larger one may be any device */
+		out_str(t->out, NULL, "origin_proof", t->o.origin_fingerprint ?
+			"fingerprint" : "none: a store does not say whose it is");
 		status = move(&w);
 	}
 	close_all(&w);

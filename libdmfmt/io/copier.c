@@ -19,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 #include <linux/fs.h>
@@ -37,6 +38,11 @@
 #define DEPTH_DEFAULT 128u
 #define DEPTH_MAX 1024u
 #define REFLINK_BYTES (64u << 10)
+#define SERVER_COPY "copy_file_range"
+#define NFS_ID 0x6969u
+#define CIFS_ID 0xff534d42u
+#define SMB2_ID 0xfe534d42u
+#define SERVER_COPY_BYTES (256u << 20)	/* a signal is heard after each */
 #define MISSES_MAX 8
 #define NAP_NS 50000000		/* of a rate limit, between two looks at the progress callback */
 
@@ -109,7 +115,8 @@ struct dmfmt_copier {
 	uint8_t *zeros;		/* XFER_BYTES of them */
 	uint8_t *bounce;	/* XFER_BYTES, for odd writes of several parts */
 	struct bad giant;	/* failed units that are larger than a piece: over all buffers */
-	bool reflink;
+	bool reflink;		/* share extents */
+	bool server_copy;	/* let the file server copy */
 	struct dmfmt_copier_stats stats;
 	uint64_t done;
 	struct timespec begun;
@@ -210,15 +217,21 @@ static void buffer_free(struct buffer *b)
 	free(b->bad.v);
 }
 
+/* tests ask for one by name */
+static bool forced(const struct dmfmt_copier *c, const char *engine)
+{
+	return c->o.engine && !strcmp(c->o.engine, engine);
+}
+
 static int engine_open(struct dmfmt_copier *c)
 {
 	const struct dmfmt_xfer_ops *const all[] = { &dmfmt_xfer_uring, &dmfmt_xfer_threads };
 	size_t i;
 
-	if (c->o.engine && !strcmp(c->o.engine, "layers"))
+	if (forced(c, "layers"))
 		return 0;
 	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-		if (!c->o.engine || !strcmp(c->o.engine, all[i]->name))
+		if (!c->o.engine || forced(c, all[i]->name) || forced(c, SERVER_COPY))
 			if (!all[i]->open(c->depth, &c->engine))
 				return 0;
 	return c->o.engine ? -EOPNOTSUPP : 0;
@@ -257,6 +270,16 @@ static size_t buffer_bytes(const struct dmfmt_copier_opts *o)
 	return bytes < 16 * ALIGN ? 16 * ALIGN : bytes;
 }
 
+/* file systems on which copy_file_range(2) spares the network the data */
+static bool on_server(const struct dmfmt_copier *c)
+{
+	struct statfs fs;
+
+	return !fstatfs(c->dst.dev->fd, &fs) &&
+	       ((uint32_t)fs.f_type == NFS_ID || (uint32_t)fs.f_type == CIFS_ID ||
+		(uint32_t)fs.f_type == SMB2_ID);
+}
+
 static int set_up(struct dmfmt_copier *c)
 {
 	size_t bytes = buffer_bytes(&c->o);
@@ -283,6 +306,8 @@ static int set_up(struct dmfmt_copier *c)
 			s->fd = -1;
 		}
 	c->reflink = c->engine && same_file_system(c);
+	c->server_copy = c->reflink && (forced(c, SERVER_COPY) || on_server(c));
+	c->reflink = c->reflink && !forced(c, SERVER_COPY);
 	if (posix_memalign(&p, ALIGN, XFER_BYTES))
 		return -ENOMEM;
 	c->zeros = p;
@@ -495,25 +520,55 @@ static bool in_hole(struct side *s, uint64_t from, uint64_t *len)
 	return true;
 }
 
-/* shared extents instead of copies, where the file system has them; 1: done */
-static int try_reflink(struct dmfmt_copier *c, const struct dmfmt_move *m)
+static void count_done(struct dmfmt_copier *c, uint64_t len)
 {
-	struct file_clone_range r;
-
-	if (!c->reflink || m->src || m->from == DMFMT_NONE || m->len < REFLINK_BYTES ||
-	    (m->from | m->to | m->len) & (ALIGN - 1) || c->o.rate)
-		return 0;
-	r = (struct file_clone_range){ .src_fd = c->src[0].dev->fd, .src_offset = m->from,
-				       .src_length = m->len, .dest_offset = m->to };
-	if (ioctl(c->dst.dev->fd, FICLONERANGE, &r)) {
-		c->reflink = false;
-		return 0;
-	}
-	c->dst.dev->bytes_written += m->len;
-	c->stats.bytes_written += m->len;
+	c->dst.dev->bytes_written += len;
+	c->stats.bytes_written += len;
 	c->stats.writes++;
-	c->done += m->len;
-	return 1;
+	c->done += len;
+}
+
+static bool share(struct dmfmt_copier *c, const struct dmfmt_move *m)
+{
+	struct file_clone_range r = { .src_fd = c->src[0].dev->fd, .src_offset = m->from,
+				      .src_length = m->len, .dest_offset = m->to };
+
+	c->reflink = c->reflink && !ioctl(c->dst.dev->fd, FICLONERANGE, &r);
+	return c->reflink;
+}
+
+/* what was copied when it fails is copied again in the usual way */
+static bool copy_there(struct dmfmt_copier *c, const struct dmfmt_move *m)
+{
+	off_t in = (off_t)m->from, out = (off_t)m->to;
+	uint64_t left = m->len;
+
+	while (c->server_copy && left) {
+		size_t part = left < SERVER_COPY_BYTES ? (size_t)left : SERVER_COPY_BYTES;
+		ssize_t n = copy_file_range(c->src[0].dev->fd, &in, c->dst.dev->fd, &out, part, 0);
+
+		c->server_copy = n > 0 || (n < 0 && errno == EINTR);
+		left -= n > 0 ? (uint64_t)n : 0;
+	}
+	return c->server_copy;
+}
+
+/*
+ * Shared extents instead of copies, where the file system has them, or a copy that the file server
+ * makes.  Not over holes: what exists gets zeros written, not a hole.  True: @m is done.
+ */
+static bool try_shortcut(struct dmfmt_copier *c, const struct dmfmt_move *m)
+{
+	uint64_t len = m->len;
+
+	if ((!c->reflink && !c->server_copy) || m->src || m->from == DMFMT_NONE ||
+	    len < REFLINK_BYTES || (m->from | m->to | len) & (ALIGN - 1) || c->o.rate ||
+	    in_hole(&c->src[0], m->from, &len) || len != m->len)
+		return false;
+	if (!share(c, m) && !copy_there(c, m))
+		return false;
+	count_done(c, m->len);
+	return true;
 }
 
 static struct piece *add_piece(struct buffer *b, const struct dmfmt_move *m, uint64_t in, uint64_t len)
@@ -561,7 +616,7 @@ static bool is_hole(struct dmfmt_copier *c, const struct dmfmt_move *m, uint64_t
 }
 
 /* fill @b from the list; what a piece needs in memory includes the blocks around it */
-static void load(struct dmfmt_copier *c, struct buffer *b, bool reflink)
+static void load(struct dmfmt_copier *c, struct buffer *b, bool shortcut)
 {
 	size_t max = b->bytes / 512 < PIECES_MAX ? b->bytes / 512 : PIECES_MAX;
 
@@ -573,7 +628,7 @@ static void load(struct dmfmt_copier *c, struct buffer *b, bool reflink)
 		size_t room;
 		bool zero;
 
-		if (!c->in_move && reflink && try_reflink(c, m)) {
+		if (!c->in_move && shortcut && try_shortcut(c, m)) {
 			c->at++;
 			continue;
 		}
@@ -1119,12 +1174,12 @@ static void begin(struct dmfmt_copier *c, const struct dmfmt_move *moves, size_t
 }
 
 /* fill free buffers and have them read; false if there is nothing to go on with */
-static bool read_ahead(struct dmfmt_copier *c, bool reflink)
+static bool read_ahead(struct dmfmt_copier *c, bool shortcut)
 {
 	while (c->loaded - c->finished < BUFFERS) {
 		struct buffer *b = &c->buf[c->loaded % BUFFERS];
 
-		load(c, b, reflink);
+		load(c, b, shortcut);
 		if (!b->nr)
 			break;
 		plan_reads(c, b);

@@ -36,7 +36,7 @@ struct dmfmt_move {
  *          failure ends the run.  With it a failed write does not latch the device.
  * @rate: bytes per second that are written at most; 0: no limit
  * @memory: bytes of buffers at most, 0: 32 MiB; @depth: I/Os in flight, 0: 128
- * @engine: tests: "io_uring", "threads", "layers"; NULL: the best there is
+ * @engine: tests: "io_uring", "threads", "layers", "copy_file_range"; NULL: the best there is
  * @what, @total: for the progress (bytes of all runs together; 0: unknown)
  */
 struct dmfmt_copier_opts {

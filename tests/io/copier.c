@@ -193,7 +193,9 @@ static struct dmfmt_copier *copier(const struct pair *p, const char *engine, siz
 	return c;
 }
 
-static const char *const engines[] = { "layers", "io_uring", "threads", NULL };
+static const char *const engines[] = {
+	"layers", "io_uring", "threads", "copy_file_range", NULL
+};
 
 /* can this machine do it?  io_uring may be switched off */
 static bool have(const char *dir, const char *engine)
