@@ -306,7 +306,7 @@ static int set_up(struct dmfmt_copier *c)
 			s->fd = -1;
 		}
 	c->reflink = c->engine && same_file_system(c);
-	c->server_copy = c->reflink && (forced(c, SERVER_COPY) || on_server(c));
+	c->server_copy = c->reflink && !c->o.fresh && (forced(c, SERVER_COPY) || on_server(c));
 	c->reflink = c->reflink && !forced(c, SERVER_COPY);
 	if (posix_memalign(&p, ALIGN, XFER_BYTES))
 		return -ENOMEM;
