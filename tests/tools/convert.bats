@@ -365,10 +365,11 @@ import() {
 	dm snapshot-convert overlay origin --from qcow2 --output new2 && status_is 16 && says --chunk-size
 	dm snapshot-convert overlay origin --from qcow2 --chunk-size 8 --origin-size 8 --output new2 && status_is 16
 	# in use
-	qemu-io -f qcow2 overlay -c 'sleep 3000' >/dev/null 2>&1 &
+	qemu-io -f qcow2 overlay -c 'sleep 3000' >/dev/null 2>&1 3>&- &
+	local user=$!
 	sleep 0.5
 	dm snapshot-convert overlay origin --from qcow2 --chunk-size 8 --output new2
-	wait
+	wait $user
 	status_is 8 && one_message && [ ! -e new2 ]
 }
 
