@@ -172,12 +172,16 @@ static int on_failure(void *arg, const struct dmfmt_move *unit, bool reading, in
 	struct run *w = arg;
 	struct dmfmt_failure x = { .size = sizeof(x), .to = unit->to, .from = unit->from,
 				   .length = unit->len, .reading = reading, .error = err };
+	struct dmfmt_move u = *unit;
 	int ret;
 
+	/* the last chunk of an origin may be cut off */
+	if (u.len > w->f->origin->size - u.to)
+		x.length = u.len = w->f->origin->size - u.to;
 	if (w->verifying && w->first_pass &&
-	    bsearch(unit, w->failed, w->first_pass, sizeof(*unit), by_to))
+	    bsearch(&u, w->failed, w->first_pass, sizeof(u), by_to))
 		return 0;	/* what was not written cannot be the same */
-	ret = keep_failed(w, unit);
+	ret = keep_failed(w, &u);
 	if (ret)
 		return ret;
 	w->r->failed++;

@@ -105,8 +105,9 @@ struct dmfmt_format {
 
 	/* ---- data; all of these are only called on a store without a fatal finding ---- */
 
-	/* every extent that the store holds, in any order, none overlapping another, clipped to the
-	 * origin's end if that is known; a few thousand at a time */
+	/* every extent that the store holds, in any order, clipped to the origin's end if that is known;
+	 * a few thousand at a time.  None overlaps another, but for records that stand there twice
+	 * (a repair or a write-back was cut): map.c joins them */
 	int (*extents)(struct dmfmt *f,
 		       int (*fn)(void *arg, const struct dmfmt_extent *e, size_t nr), void *arg);
 	/* the grain of extents, bytes: a power of two; extents begin at multiples of it and only at

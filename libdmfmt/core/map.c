@@ -32,16 +32,37 @@ static int by_to(const void *a, const void *b)
 	return x->to < y->to ? -1 : x->to > y->to;
 }
 
+/* @b begins in @a or at its end, and goes on where that goes on: an exception that stands there twice (a
+ * merge or a repair was cut) is one */
 static bool continues(const struct dmfmt_extent *a, const struct dmfmt_extent *b)
 {
-	if (a->to + a->length != b->to)
+	if (b->to < a->to || b->to > a->to + a->length)
 		return false;
 	if (a->from == DMFMT_NONE || b->from == DMFMT_NONE)
 		return a->from == b->from;
-	return a->from + a->length == b->from;
+	return b->from - a->from == b->to - a->to;
 }
 
-/* sort, and join what continues */
+static void join(struct dmfmt_extent *a, const struct dmfmt_extent *b)
+{
+	if (b->to + b->length > a->to + a->length)
+		a->length = b->to + b->length - a->to;
+}
+
+/* take from @b what @a has as well, with the same bytes elsewhere; false: nothing is left */
+static bool trim(const struct dmfmt_extent *a, struct dmfmt_extent *b)
+{
+	uint64_t end = a->to + a->length, skip = end > b->to ? end - b->to : 0;
+
+	if (skip >= b->length)
+		return false;
+	b->to += skip;
+	b->from += b->from == DMFMT_NONE ? 0 : skip;
+	b->length -= skip;
+	return true;
+}
+
+/* sort, and join what continues: no extent overlaps another then, which search() relies on */
 static void tidy(struct dmfmt_map *m)
 {
 	size_t i, n = 0;
@@ -50,8 +71,8 @@ static void tidy(struct dmfmt_map *m)
 		qsort(m->v, m->nr, sizeof(*m->v), by_to);
 	for (i = 0; i < m->nr; i++) {
 		if (n && continues(&m->v[n - 1], &m->v[i]))
-			m->v[n - 1].length += m->v[i].length;
-		else
+			join(&m->v[n - 1], &m->v[i]);
+		else if (!n || trim(&m->v[n - 1], &m->v[i]))
 			m->v[n++] = m->v[i];
 	}
 	m->nr = n;
@@ -77,7 +98,7 @@ static int add(void *arg, const struct dmfmt_extent *e, size_t nr)
 		if (!e[i].length || e[i].to + e[i].length <= m->start || e[i].to >= m->end)
 			continue;
 		if (m->nr && continues(&m->v[m->nr - 1], &e[i])) {
-			m->v[m->nr - 1].length += e[i].length;
+			join(&m->v[m->nr - 1], &e[i]);
 			continue;
 		}
 		if (m->nr == m->room) {

@@ -913,8 +913,9 @@ static void submit(struct dmfmt_copier *c)
 	}
 }
 
-/* until all of @q that the engine takes is done; the others are kept going beside it */
-static void settle(struct dmfmt_copier *c, struct queue *q)
+/* Until all of @q that the engine takes is done; the others are kept going beside it.  A kernel that does
+ * not answer any more may still use the buffers: nothing can go on then. */
+static int settle(struct dmfmt_copier *c, struct queue *q)
 {
 	size_t i;
 
@@ -923,11 +924,11 @@ static void settle(struct dmfmt_copier *c, struct queue *q)
 			submit(c);
 			if (c->engine->in_flight)
 				c->engine->ops->wait(c->engine);
-			if (c->engine->broken && !q->v[i].done) {
-				q->v[i].err = -EIO;
-				q->v[i].done = true;
-			}
+			if (c->engine->broken && !q->v[i].done)
+				return dmfmt_fail(c->ctx, -EIO,
+						  "copy: the kernel does not answer any more");
 		}
+	return 0;
 }
 
 static void settle_all(struct dmfmt_copier *c)
@@ -980,9 +981,8 @@ static int read_failed(struct dmfmt_copier *c, struct buffer *b, const struct dm
 static int finish_reads(struct dmfmt_copier *c, struct buffer *b)
 {
 	size_t i;
-	int ret = 0;
+	int ret = settle(c, &b->reads);
 
-	settle(c, &b->reads);
 	for (i = 0; !ret && i < b->reads.nr; i++) {
 		struct dmfmt_xfer *x = &b->reads.v[i];
 		struct dmfmt_dev *dev = c->src[x->src].dev;
@@ -1056,9 +1056,8 @@ static int write_odd(struct dmfmt_copier *c, struct dmfmt_xfer *x)
 static int finish_writes(struct dmfmt_copier *c, struct buffer *b)
 {
 	size_t i;
-	int ret = 0;
+	int ret = settle(c, &b->writes);
 
-	settle(c, &b->writes);
 	for (i = 0; !ret && i < b->writes.nr; i++) {
 		struct dmfmt_xfer *x = &b->writes.v[i];
 
@@ -1240,6 +1239,8 @@ static int read_back(struct dmfmt_copier *c, const struct piece *p, uint8_t *to)
 	if (s->fd < 0 || (p->to | p->len) & (s->align - 1))
 		return dmfmt_dev_read(s->dev, p->to, to, p->len);
 	dmfmt_xfer_sync(&x, 0);
+	if (x.err == -EINVAL && s->own)	/* opened with O_DIRECT, and refused all the same */
+		return dmfmt_dev_read(s->dev, p->to, to, p->len);
 	return x.err;
 }
 
@@ -1265,12 +1266,30 @@ static int differs(struct dmfmt_copier *c, struct buffer *b, struct piece *p, co
 	return ret;
 }
 
+/* one unit of a piece that could not be read back as a whole, or of which a unit is bad already */
+static int compare_unit(struct dmfmt_copier *c, struct buffer *b, struct piece *p, struct range unit,
+			struct range part)
+{
+	struct piece q = *p;
+	int err;
+
+	if (is_bad(c, b, part.to, part.len))
+		return 0;
+	q.to = part.to;
+	q.len = (uint32_t)part.len;
+	q.p = p->p == c->zeros ? p->p : p->p + (part.to - p->to);
+	err = read_back(c, &q, c->bounce);
+	if (!err && memcmp(q.p, c->bounce, q.len))
+		err = -EILSEQ;
+	return err ? report(c, b, p, unit, false, err) : 0;
+}
+
 static int compare_piece(struct dmfmt_copier *c, struct buffer *b, struct piece *p)
 {
 	int err;
 
 	if (is_bad(c, b, p->to, p->len))
-		return 0;
+		return each_unit(c, b, p, compare_unit);
 	err = read_back(c, p, c->bounce);
 	if (!err)
 		return memcmp(p->p, c->bounce, p->len) ? differs(c, b, p, c->bounce) : 0;
@@ -1279,7 +1298,7 @@ static int compare_piece(struct dmfmt_copier *c, struct buffer *b, struct piece 
 		return dmfmt_fail(c->ctx, err, "%s: offset %llu: read of %u bytes failed: %m",
 				  c->dst.dev->path, (unsigned long long)p->to, p->len);
 	}
-	return report(c, b, p, unit_at(c, p->base, p->to, p->to + p->len), false, err);
+	return each_unit(c, b, p, compare_unit);
 }
 
 int dmfmt_copier_verify(struct dmfmt_copier *c, const struct dmfmt_move *moves, size_t nr)

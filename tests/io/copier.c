@@ -470,6 +470,41 @@ static void test_failures(bool writes)
 	free(old);
 }
 
+static void test_verify_units(void)
+{
+	uint8_t *from = random_bytes(1 << 20), *to = malloc(1 << 20);
+	struct dmfmt_copier_opts o = { .unit = 8192, .failed = tell };
+	struct dmfmt_move m = { 0, 0, 40 * 8192, 0 };
+	struct told t = { .nr = 0 };
+	struct dmfmt_copier *c = NULL;
+	struct rotten *src, *dst;
+
+	src = rotten_new(from, 1 << 20, false, &o.src[0]);
+	dst = rotten_new(to, 1 << 20, false, &o.dst);
+	src->nr = dst->nr = 0;
+	o.arg = &t;
+	ok(!dmfmt_copier_open(ctx, &o, &c) && !dmfmt_copier_run(c, &m, 1) && !t.nr, "moved");
+	dst->nr = 1;
+	dst->from[0] = 17 * 8192;
+	dst->len[0] = 512;
+	ok(!dmfmt_copier_verify(c, &m, 1) && t.nr == 1 && t.unit[0].to == 17 * 8192,
+	   "unreadable on the destination: unit 17 is told (nr %u, unit %u)", (unsigned)t.nr,
+	   (unsigned)(t.unit[0].to / 8192));
+	dst->nr = 0;
+	src->nr = 1;
+	src->from[0] = 3 * 8192;
+	src->len[0] = 512;
+	to[20 * 8192] ^= 1;
+	t.nr = 0;
+	ok(!dmfmt_copier_verify(c, &m, 1) && t.nr == 2 && t.unit[1].to == 20 * 8192,
+	   "unreadable source unit 3, differing unit 20: both are told (nr %u)", (unsigned)t.nr);
+	dmfmt_copier_close(c);
+	dmfmt_dev_close(o.src[0]);
+	dmfmt_dev_close(o.dst);
+	free(from);
+	free(to);
+}
+
 static int stop(void *arg, const struct dmfmt_progress *p)
 {
 	return ++*(int *)arg > 3;
@@ -531,6 +566,7 @@ int main(void)
 	test_random(dir, NULL, false);
 	test_failures(false);
 	test_failures(true);
+	test_verify_units();
 	test_manners(dir);
 	dmfmt_ctx_free(ctx);
 	rmdir(dir);

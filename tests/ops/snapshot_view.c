@@ -332,6 +332,40 @@ static void test_view(void)
 	world_close(&w);
 }
 
+/*
+ * An exception that stands there twice, as a cut repair or a cut --keep-going leaves it: its extent lies
+ * inside a longer one, in front of it in the chain or behind it.
+ */
+static void test_twins(void)
+{
+	static const size_t memories[] = { 1, 24 * 20, 1 << 20 };
+	struct world w;
+	uint32_t i;
+	size_t j;
+
+	for (i = 0; i < 3; i++) {
+		uint32_t c;
+
+		world_open(&w, 8, 0, false, false, NULL);
+		if (i == 0)
+			put_entry(&w, w.nr++, 104, 6);
+		for (c = 101; c < 110; c++)
+			add(&w, c, c - 98);
+		if (i == 1)
+			put_entry(&w, w.nr++, 101, 3);
+		if (i == 2) {
+			put_entry(&w, w.nr++, 109, 11);
+			put_entry(&w, w.nr++, 103, 5);
+		}
+		for (j = 0; j < 3; j++) {
+			walk_map(&w, memories[j]);
+			poke_map(&w, memories[j]);
+		}
+		check_view(&w);
+		world_close(&w);
+	}
+}
+
 /* ---- differences ---------------------------------------------------------------------------------- */
 
 struct ranges {
@@ -443,6 +477,7 @@ int main(void)
 	RUN(test_map);
 	RUN(test_map_windows);
 	RUN(test_view);
+	RUN(test_twins);
 	RUN(test_delta);
 	RUN(test_delta_sizes);
 	RUN(test_delta_errors);
