@@ -139,6 +139,13 @@ DMFMT_API int dmfmt_dev_open(struct dmfmt_ctx *ctx, const char *path, unsigned f
 DMFMT_API int dmfmt_dev_open_buffer(struct dmfmt_ctx *ctx, void *buf, uint64_t size_bytes,
 				    struct dmfmt_dev **out);
 
+/**
+ * dmfmt_dev_set_start() - where on the device the format begins, before dmfmt_open() and the others
+ * @sectors: writecache's start_sector; 0 without this call
+ * Return: 0; -ERANGE at or past the end of the device.
+ */
+DMFMT_API int dmfmt_dev_set_start(struct dmfmt_dev *dev, uint64_t sectors);
+
 /** dmfmt_dev_truncate() - set the size of a file opened with DMFMT_OPEN_CREATE */
 DMFMT_API int dmfmt_dev_truncate(struct dmfmt_dev *dev, uint64_t size_bytes);
 DMFMT_API void dmfmt_dev_get_info(const struct dmfmt_dev *dev, struct dmfmt_dev_info *info);
@@ -263,7 +270,7 @@ DMFMT_API int dmfmt_foreign_signature(struct dmfmt_ctx *ctx, struct dmfmt_dev *d
 
 /**
  * dmfmt_open() - read a device as a format
- * @format: "snapshot"
+ * @format: "snapshot", "writecache"
  * @dev: stays the caller's and must outlive the handle
  *
  * Succeeds on damaged headers too (dmfmt_check() says what is wrong with them); functions that need
@@ -332,7 +339,7 @@ DMFMT_API int dmfmt_find(struct dmfmt *f, uint64_t sector, bool reverse, dmfmt_f
 
 /**
  * dmfmt_occupancy() - how densely a device is used, for pictures
- * @which: "origin" or "store"
+ * @which: "origin" or "store"; writecache: also "age", cells from the oldest epoch to the newest
  * @cells: @nr_cells counters to fill: units used in this cell's share of the device
  * @units_total: how many units (chunks, blocks) the device has; the last cell may cover fewer
  */
@@ -411,6 +418,8 @@ DMFMT_API int dmfmt_check(struct dmfmt *f, unsigned flags, size_t max_each, stru
 #define DMFMT_REPAIR_REBUILD_HEADER    0x08u
 #define DMFMT_REPAIR_KEEP_TAIL         0x10u	/* snapshot, torn area: entries behind the gap are live */
 #define DMFMT_REPAIR_INTERRUPTED_CREATE 0x20u	/* snapshot: area 0 is garbage of an interrupted create */
+#define DMFMT_REPAIR_SEQ_MAX           0x40u	/* writecache: seq_count becomes the largest of an entry */
+#define DMFMT_REPAIR_SEQ_NEXT          0x80u	/* writecache: one more than that */
 
 struct dmfmt_repair_opts {
 	size_t size;
@@ -420,6 +429,10 @@ struct dmfmt_repair_opts {
 	size_t max_each;	/* as in dmfmt_check() */
 	dmfmt_field_fn evidence;	/* how a header was inferred; may be NULL */
 	void *arg;
+	uint64_t block_bytes;	/* with DMFMT_REPAIR_REBUILD_HEADER: only this block size; 0 infers it */
+	/* where data blocks go whose entries are given up, asked for before the first of them (writecache):
+	 * entry i's at i * block_size.  NULL: they are not kept */
+	int (*side)(void *arg, struct dmfmt_dev **dev);
 };
 
 /**
@@ -478,6 +491,48 @@ DMFMT_API int dmfmt_restore_stale(struct dmfmt_builder *b, uint64_t area, uint64
 DMFMT_API int dmfmt_restore_commit(struct dmfmt_builder *b, const struct dmfmt_field *tail, size_t nr);
 DMFMT_API void dmfmt_restore_free(struct dmfmt_builder *b);
 
+/**
+ * struct dmfmt_writecache_params - a new cache; where it begins: dmfmt_dev_set_start()
+ * @block_bytes: power of two, 512 to 65536, not below a logical block size
+ * @origin: for its block size and its file system's; may be NULL
+ */
+struct dmfmt_writecache_params {
+	size_t size;
+	uint64_t block_bytes;
+	struct dmfmt_dev *origin;
+	unsigned flags;
+};
+/** dmfmt_writecache_geometry() - n_blocks, metadata and kernel memory of a cache before it is made */
+DMFMT_API int dmfmt_writecache_geometry(struct dmfmt_ctx *ctx, struct dmfmt_dev *cache,
+					const struct dmfmt_writecache_params *p, dmfmt_field_fn fn,
+					void *arg);
+/** dmfmt_writecache_create() - entries free and durable, the gap behind them zero, then the magic */
+DMFMT_API int dmfmt_writecache_create(struct dmfmt_ctx *ctx, struct dmfmt_dev *cache,
+				      const struct dmfmt_writecache_params *p);
+/**
+ * dmfmt_writecache_convert_size() - sectors (behind its start) that a new cache for all dirty blocks
+ *                                   of @f needs at least
+ */
+DMFMT_API int dmfmt_writecache_convert_size(struct dmfmt *f, const struct dmfmt_writecache_params *p,
+					    uint64_t *sectors);
+/**
+ * dmfmt_writecache_convert() - write to @to a cache that holds the same dirty blocks
+ *
+ * Blocks are split into smaller ones, or joined to larger ones; what a larger one lacks comes from
+ * the origin, which must be set then.
+ * @fn: receives counts at the end
+ * Return: 0; -ENOSPC they do not fit; -EUCLEAN blocks are incomplete and no origin is set.
+ */
+DMFMT_API int dmfmt_writecache_convert(struct dmfmt *f, struct dmfmt_dev *to,
+				       const struct dmfmt_writecache_params *p, dmfmt_field_fn fn,
+				       void *arg);
+/**
+ * dmfmt_writecache_resize() - change n_blocks in place, where the data blocks stay where they are
+ * @sectors: size of the cache behind its start; 0: all of the device
+ * Return: 0; -EUCLEAN the data blocks would have to move, or blocks that go are in use.
+ */
+DMFMT_API int dmfmt_writecache_resize(struct dmfmt *f, uint64_t sectors, dmfmt_field_fn fn, void *arg);
+
 /* ---- data: what the target shows, and bringing it home -------------------------------------- */
 
 /*
@@ -494,6 +549,15 @@ DMFMT_API void dmfmt_restore_free(struct dmfmt_builder *b);
 struct dmfmt_extent {
 	uint64_t to, from, length;
 };
+
+/**
+ * dmfmt_extents() - everything the store holds, in the order of the logical device
+ * @fn: extents as long as they go; a return other than 0 ends it
+ *
+ * What is superseded or was never committed is left out: this is what the kernel would serve.
+ */
+DMFMT_API int dmfmt_extents(struct dmfmt *f, int (*fn)(void *arg, const struct dmfmt_extent *e),
+			    void *arg);
 
 struct dmfmt_view;	/* the logical device that the kernel's target would show */
 
@@ -546,6 +610,7 @@ DMFMT_API int dmfmt_export(struct dmfmt_view *v, struct dmfmt_dev *to,
 #define DMFMT_WRITEBACK_DRY_RUN    1u	/* plan and count, write nothing */
 #define DMFMT_WRITEBACK_VERIFY     2u	/* read back and compare before anything is retired */
 #define DMFMT_WRITEBACK_KEEP_GOING 4u	/* what fails stays in the store, the rest goes on */
+#define DMFMT_WRITEBACK_ACCEPT_LOSS 8u	/* accept_loss is set */
 
 /** struct dmfmt_failure - a range that could not be moved (bytes) and stays in the store */
 struct dmfmt_failure {
@@ -559,6 +624,9 @@ struct dmfmt_failure {
  * struct dmfmt_writeback_opts - how to move a store's data to its origin
  * @rate: bytes per second at most, 0: no limit
  * @failed: told each failure (DMFMT_WRITEBACK_KEEP_GOING); may be NULL
+ * @accept_loss: with DMFMT_WRITEBACK_ACCEPT_LOSS: records that are lost already (a truncated device,
+ *               metadata that cannot be read) or that lie past the origin's end, in number as
+ *               dmfmt_check() gives them; without, either ends it before anything is written
  */
 struct dmfmt_writeback_opts {
 	size_t size;
@@ -566,6 +634,7 @@ struct dmfmt_writeback_opts {
 	uint64_t rate;
 	int (*failed)(void *arg, const struct dmfmt_failure *x);
 	void *arg;
+	uint64_t accept_loss;
 };
 
 /**
@@ -592,6 +661,16 @@ struct dmfmt_writeback_result {
  */
 DMFMT_API int dmfmt_writeback(struct dmfmt *f, const struct dmfmt_writeback_opts *o,
 			      struct dmfmt_writeback_result *r);
+
+/**
+ * dmfmt_patch() - write what the store holds to the new, empty file @to, each byte at its place on the
+ *                 logical device; the rest are holes.  Neither store nor origin is written
+ * @o: DMFMT_WRITEBACK_VERIFY, _KEEP_GOING, _ACCEPT_LOSS, as dmfmt_writeback() has them
+ * @told: told each range that the file holds, ascending; may be NULL
+ */
+DMFMT_API int dmfmt_patch(struct dmfmt *f, struct dmfmt_dev *to, const struct dmfmt_writeback_opts *o,
+			  int (*told)(void *arg, const struct dmfmt_extent *e), void *arg,
+			  struct dmfmt_writeback_result *r);
 
 /** dmfmt_discard() - forget everything the store holds; it stays valid, and empty */
 DMFMT_API int dmfmt_discard(struct dmfmt *f, uint64_t *records);

@@ -142,3 +142,102 @@ DMFMT_FINDING(SNAP_MEMORY, 1044, 36, WARNING, "snapshot.chain.kernel_memory",
 DMFMT_FINDING(SNAP_CHUNK_OTHER, 1045, 8, WARNING, "snapshot.header.other_chunk_size",
 	"the store is empty, but with another chunk size an area of it holds exceptions",
 	"shows the origin unchanged")
+DMFMT_FINDING(WC_TOO_SMALL, 2001, 1, FATAL, "writecache.device.too_small",
+	"the device has no room for a superblock and one block behind start_sector",
+	"refuses the table (Invalid device size)")
+DMFMT_FINDING(WC_BLANK, 2002, 2, FATAL, "writecache.superblock.blank",
+	"magic and version are zero and no dirty entries were found: this is not a cache (yet)",
+	"formats the device when the table is loaded")
+DMFMT_FINDING(WC_WIPED, 2003, 2, FATAL, "writecache.superblock.wiped",
+	"magic and version are zero although the entries behind them are alive",
+	"formats the device when the table is loaded: every dirty block is lost")
+DMFMT_FINDING(WC_INTERRUPTED, 2004, 3, REPAIRABLE, "writecache.superblock.format_interrupted",
+	"the magic is missing and every entry is free: a format was interrupted",
+	"refuses to load it (Invalid magic)")
+DMFMT_FINDING(WC_INTERRUPTED_LIVE, 2005, 3, FATAL, "writecache.superblock.magic_missing",
+	"the magic is missing and entries are alive: this is no interrupted format",
+	"refuses to load it (Invalid magic)")
+DMFMT_FINDING(WC_MAGIC, 2006, 4, FATAL, "writecache.superblock.magic_bad",
+	"the superblock does not begin with the magic",
+	"refuses to load it (Invalid magic)")
+DMFMT_FINDING(WC_VERSION, 2007, 5, FATAL, "writecache.superblock.version_unknown",
+	"the version is not 1",
+	"refuses to load it (Invalid version)")
+DMFMT_FINDING(WC_BLOCK_SIZE, 2008, 6, FATAL, "writecache.superblock.block_size_bad",
+	"the block size is not a power of two from 512 to 65536 bytes",
+	"refuses every table (Block size does not match superblock)")
+DMFMT_FINDING(WC_BLOCK_LARGE, 2009, 6, WARNING, "writecache.superblock.block_size_above_4096",
+	"the block size needs a kernel with pages of that size",
+	"refuses to load it where pages have 4096 bytes (Invalid block size)")
+DMFMT_FINDING(WC_BLOCK_DOUBT, 2010, 6, FATAL, "writecache.superblock.block_size_contradicted",
+	"with another block size n_blocks is exactly what a format of this device gives",
+	"refuses the true table, or takes blocks from wrong places")
+DMFMT_FINDING(WC_BLOCK_LOGICAL, 2011, 7, FATAL, "writecache.superblock.block_size_below_logical",
+	"the block size is smaller than a device's logical block size",
+	"refuses the table (Block size is smaller than device logical block size)")
+DMFMT_FINDING(WC_NO_BLOCKS, 2012, 8, FATAL, "writecache.superblock.n_blocks_zero",
+	"n_blocks is 0",
+	"refuses to load it (Cannot allocate memory)")
+DMFMT_FINDING(WC_TRUNCATED, 2013, 9, FATAL, "writecache.device.truncated",
+	"entries and blocks reach past the end of the device: it was made smaller, or n_blocks is damaged",
+	"refuses to load it (Memory area is too small)")
+DMFMT_FINDING(WC_OVERFLOW, 2014, 9, FATAL, "writecache.superblock.n_blocks_absurd",
+	"the size of n_blocks entries and blocks does not fit 64 bits",
+	"refuses to load it (Overflow in size calculation)")
+DMFMT_FINDING(WC_BLOCK_LOST, 2015, 9, FATAL, "writecache.entry.block_beyond_device",
+	"the data of a committed entry lie past the end of the device: they are lost",
+	"refuses to load it (Memory area is too small)")
+DMFMT_FINDING(WC_FEWER, 2016, 10, WARNING, "writecache.superblock.n_blocks_below_device",
+	"n_blocks is smaller than what the device holds: it has grown since, or n_blocks is damaged",
+	"loads it and leaves the rest of the device unused")
+DMFMT_FINDING(WC_FEWER_LIVE, 2017, 10, FATAL, "writecache.superblock.n_blocks_cuts_entries",
+	"behind the last entry there are more that look alive: n_blocks is damaged",
+	"ignores them, and takes every block from a wrong place if the metadata were larger")
+DMFMT_FINDING(WC_TOO_MANY, 2018, 11, FATAL, "writecache.superblock.n_blocks_above_index",
+	"n_blocks is more than the kernel's index holds (2^47 - 1)",
+	"refuses to load it")
+DMFMT_FINDING(WC_SEQ_LIMIT, 2019, 12, FATAL, "writecache.superblock.seq_count_absurd",
+	"seq_count is 2^63 or more, which no cache reaches",
+	"loads it and serves entries that were never committed")
+DMFMT_FINDING(WC_UNCOMMITTED, 2020, 13, NOTE, "writecache.entry.uncommitted",
+	"entries of the epoch that was being collected: normal after a crash",
+	"frees them")
+DMFMT_FINDING(WC_SEQ_NEWER, 2021, 14, FATAL, "writecache.entry.newer_than_superblock",
+	"an entry is newer than the superblock: the superblock was rolled back, the block was acknowledged",
+	"frees it SILENTLY: the acknowledged data are lost")
+DMFMT_FINDING(WC_UNALIGNED, 2022, 15, FATAL, "writecache.entry.sector_unaligned",
+	"the original_sector of a committed entry is not a multiple of the block size",
+	"fails reads around it; the write-back overwrites the neighbouring data")
+DMFMT_FINDING(WC_WRAPS, 2023, 16, FATAL, "writecache.entry.sector_wraps",
+	"the original_sector of a committed entry plus the block size wraps around 2^64",
+	"fails the write-back for good (SSD mode) or drops the block (pmem mode)")
+DMFMT_FINDING(WC_BEYOND, 2024, 17, WARNING, "writecache.entry.beyond_origin",
+	"a committed block lies past the end of the origin: it was made smaller, or it is another one",
+	"takes it for written and frees it without a word")
+DMFMT_FINDING(WC_PARTIAL, 2025, 17, WARNING, "writecache.entry.partial_last_block",
+	"the last block of the origin is partial: only its first sectors have a place there",
+	"clips the write-back (SSD mode) or fails it (pmem mode)")
+DMFMT_FINDING(WC_SUPERSEDED, 2026, 18, NOTE, "writecache.entry.superseded",
+	"a newer committed entry of the same sector exists: normal after a crash",
+	"frees the older one")
+DMFMT_FINDING(WC_SAME_SEQ, 2027, 19, REPAIRABLE, "writecache.entry.same_sequence",
+	"two committed entries have the same sector and the same seq_count",
+	"keeps the one with the higher index; every write fails until the table is loaded again")
+DMFMT_FINDING(WC_PAD, 2028, 20, WARNING, "writecache.superblock.padding_not_zero",
+	"padding bytes of the superblock are not zero",
+	"ignores them")
+DMFMT_FINDING(WC_UNREADABLE, 2029, 23, FATAL, "writecache.entry.unreadable",
+	"entries cannot be read",
+	"loads it in the error state and serves STALE data of the origin for every cached block")
+DMFMT_FINDING(WC_DATA_UNREADABLE, 2030, 24, FATAL, "writecache.data.unreadable",
+	"the data block of a committed entry cannot be read, or lies on a known bad block",
+	"fails the write-back; the whole target goes into the error state")
+DMFMT_FINDING(WC_START_UNALIGNED, 2031, 25, WARNING, "writecache.device.start_unaligned",
+	"start_sector is not a multiple of the block size or of a page",
+	"loads it on an SSD; may refuse it on persistent memory")
+DMFMT_FINDING(WC_ORIGIN_LENGTH, 2032, 26, WARNING, "writecache.origin.length_unaligned",
+	"the origin's size is not a multiple of the block size",
+	"refuses a table of that length")
+DMFMT_FINDING(WC_MEMORY, 2033, 11, WARNING, "writecache.superblock.kernel_memory",
+	"the cache needs more kernel memory than this machine has",
+	"refuses to load it (Cannot allocate memory)")

@@ -350,6 +350,120 @@ static const struct opt receive_opts[] = {
 };
 static const struct opt_set receive = { "Receive", receive_opts };
 
+/* ---- writecache ---- */
+
+static const struct opt place_opts[] = {
+	{ 0, "start-sector", OPT_SECTORS, AT(start_sectors), .arg = "S",
+	  .help = "where the superblock is, as in the table: sectors, or with a unit; default 0" },
+	{ 0 }
+};
+static const struct opt_set place = { "Place", place_opts };
+
+static const struct opt wc_create_opts[] = {
+	{ 0, "block-size", OPT_BYTES, AT(block_bytes), .arg = "N",
+	  .help = "size of a block in bytes (4096 and 4K are the same); default 4096, or 512 if the "
+		  "origin's file system has smaller sectors" },
+	{ 0, "origin", OPT_DEVICE, AT(origin), .arg = "DEV",
+	  .help = "the device to be cached, for its block size and that of its file system" },
+	{ 0, "force", OPT_FLAG, AT(force),
+	  .help = "overwrite a signature, a cache, or one that lost its superblock" },
+	{ 0 }
+};
+static const struct opt_set wc_create = { "Create", wc_create_opts };
+
+static const struct opt wc_repair_opts[] = {
+	{ 'n', NULL, OPT_PICK, AT(mode), MODE_CHECK, .help = "only check" },
+	{ 'a', NULL, OPT_PICK, AT(mode), MODE_PREEN,
+	  .help = "mend what loses nothing, ask nothing" },
+	{ 'p', NULL, OPT_PICK, AT(mode), MODE_PREEN, .help = "the same as -a" },
+	{ 'y', NULL, OPT_PICK, AT(mode), MODE_YES,
+	  .help = "mend also what needs a yes; never gives up a block" },
+	{ 'f', NULL, OPT_FLAG, AT(check_clean),
+	  .help = "check even if it looks clean (it always does)" },
+	{ 'C', NULL, OPT_NUMBER, AT(progress_fd), .arg = "FD",
+	  .help = "write progress to descriptor FD as fsck(8) reads it; 0: a bar" },
+	{ 0, "accept-loss", OPT_NUMBER, AT(accept_loss), .arg = "N",
+	  .help = "give up N blocks, the number that check printed" },
+	{ 0, "rebuild-superblock", OPT_FLAG, AT(rebuild_header),
+	  .help = "write a lost superblock anew, its numbers inferred from device and entries; needs "
+		  "--seq-count" },
+	{ 0, "seq-count", OPT_CHOICE, AT(seq_count), .arg = "max|max+1",
+	  .help = "the superblock's seq_count: max drops the newest epoch, max+1 takes it, although "
+		  "it may never have been committed" },
+	{ 0, "block-size", OPT_BYTES, AT(block_bytes), .arg = "N",
+	  .help = "with --rebuild-superblock: consider only blocks of N bytes" },
+	{ 0, "side-file", OPT_FILE, AT(side_file), .arg = "FILE",
+	  .help = "keep data blocks whose entries are given up in a new FILE; default: beside the "
+		  "undo file" },
+	{ 0, "output", OPT_FILE, AT(output), .arg = "FILE",
+	  .help = "copy the cache to a new sparse FILE and mend that" },
+	{ 0 }
+};
+static const struct opt_set wc_repair = { "Repair", wc_repair_opts };
+
+static const struct opt wc_dump_opts[] = {
+	{ 0, "json", OPT_PICK, AT(format), OUT_JSON,
+	  .help = "one JSON document; restore reads it" },
+	{ 0, "json-lines", OPT_PICK, AT(format), OUT_LINES,
+	  .help = "one JSON object per line: head, records, tail; the fastest for restore" },
+	{ 0, "resolved", OPT_PICK, AT(format), OUT_RESOLVED,
+	  .help = "what the kernel would serve, as runs in the order of the origin, as a table" },
+	{ 0 }
+};
+static const struct opt_set wc_dump = { "Output", wc_dump_opts };
+
+static const struct opt wc_restore_opts[] = {
+	{ 0, "output", OPT_DEVICE, AT(output), .arg = "CACHE",
+	  .help = "where to write; made if there is no such file" },
+	{ 0, "metadata-only", OPT_FLAG, AT(metadata_only),
+	  .help = "write to a destination that holds no such cache, although the data will not "
+		  "be there" },
+	{ 0, "force", OPT_FLAG, AT(force),
+	  .help = "with --metadata-only: overwrite the signature of something else" },
+	{ 0 }
+};
+static const struct opt_set wc_restore = { "Restore", wc_restore_opts };
+
+static const struct opt wc_flush_opts[] = {
+	{ 0, "dry-run", OPT_FLAG, AT(dry_run),
+	  .help = "open for reading only, check, and say what would be done" },
+	{ 0, "to", OPT_FILE, AT(to_file), .arg = "FILE",
+	  .help = "write the dirty blocks to a new sparse FILE of the origin's size instead; neither "
+		  "cache nor origin is changed" },
+	{ 0, "keep-going", OPT_FLAG, AT(keep_going),
+	  .help = "leave blocks that cannot be read or written in the cache and go on" },
+	{ 0, "accept-loss", OPT_NUMBER, AT(accept_loss), .arg = "N",
+	  .help = "go on although N blocks are lost (a truncated cache, with --keep-going) or lie past "
+		  "the origin's end: the number that check printed" },
+	{ 0, "mapfile", OPT_FILE, AT(mapfile), .arg = "FILE",
+	  .help = "write a map of the origin to a new FILE, as GNU ddrescue has it: with --keep-going "
+		  "what failed, with --to what the file holds" },
+	{ 0, "save", OPT_FILE, AT(save), .arg = "FILE",
+	  .help = "save what is overwritten on the origin to a new FILE for dmtool undo" },
+	{ 0, "undo", OPT_FILE, AT(undo), .arg = "FILE",
+	  .help = "save what is overwritten on the cache to a new FILE for dmtool undo" },
+	{ 0 }
+};
+static const struct opt_set wc_flush = { "Flush", wc_flush_opts };
+
+static const struct opt wc_convert_opts[] = {
+	{ 0, "output", OPT_DEVICE, AT(output), .arg = "CACHE2",
+	  .help = "the new cache; made if there is no such file" },
+	{ 0, "block-size", OPT_BYTES, AT(block_bytes), .arg = "N",
+	  .help = "of the new cache, in bytes; default: as it is" },
+	{ 0, "size", OPT_SECTORS, AT(size_sectors), .arg = "SIZE",
+	  .help = "of a new file; default: as large as the old cache" },
+	{ 0, "to-start-sector", OPT_SECTORS, AT(to_start_sectors), .arg = "S",
+	  .help = "start_sector of the new cache; default: as it is" },
+	{ 0, "resize", OPT_FLAG, AT(resize),
+	  .help = "change n_blocks in place, to what the device holds or to --size; only where no "
+		  "data block moves" },
+	{ 0, "force", OPT_FLAG, AT(force),
+	  .help = "overwrite a signature on CACHE2, or a cache" },
+	{ 0 }
+};
+static const struct opt_set wc_convert = { "Convert", wc_convert_opts };
+
 static const struct opt top_opts[] = {
 	{ 'h', "help", OPT_HELP, .help = "list all commands" },
 	{ 'V', "version", OPT_VERSION, .help = "show the version" },
@@ -358,8 +472,10 @@ static const struct opt top_opts[] = {
 };
 const struct opt_set top_options = { "Options", top_opts };
 
-static const struct opt_set *const probe_sets[] = { &probe, &json, &live, &general, NULL };
-static const struct opt_set *const image_sets[] = { &image, &json, &live, &memory, &general, NULL };
+static const struct opt_set *const probe_sets[] = { &probe, &place, &json, &live, &general, NULL };
+static const struct opt_set *const image_sets[] = {
+	&image, &place, &json, &live, &memory, &general, NULL
+};
 static const struct opt_set *const undo_sets[] = { &undo, &json, &general, NULL };
 static const struct opt_set *const check_sets[] = {
 	&judge, &origin, &json_lines, &live, &memory, &general, NULL
@@ -393,7 +509,7 @@ static const struct opt_set *const export_sets[] = {
 	&export, &copying, &origin_only, &json, &live, &memory, &general, NULL
 };
 static const struct opt_set *const cat_sets[] = {
-	&cat, &origin_only, &live, &memory, &general, NULL
+	&cat, &origin_only, &place, &live, &memory, &general, NULL
 };
 static const struct opt_set *const delta_sets[] = {
 	&delta, &origin, &proof, &json_lines, &live, &memory, &general, NULL
@@ -408,18 +524,71 @@ static const struct opt_set *const convert_sets[] = {
 static const struct opt_set *const size_sets[] = { &size, &json, &general, NULL };
 static const struct opt_set *const fingerprint_sets[] = { &fingerprint, &json, &live, &general, NULL };
 
+/* writecache */
+static const struct opt_set *const wc_check_sets[] = {
+	&judge, &origin, &place, &json_lines, &live, &memory, &general, NULL
+};
+static const struct opt_set *const wc_create_sets[] = {
+	&wc_create, &place, &writing, &json, &general, NULL
+};
+static const struct opt_set *const wc_dump_sets[] = {
+	&wc_dump, &place, &live, &memory, &general, NULL
+};
+static const struct opt_set *const wc_find_sets[] = {
+	&find, &origin, &place, &json, &live, &memory, &general, NULL
+};
+static const struct opt_set *const wc_info_sets[] = {
+	&info, &origin, &place, &json, &live, &memory, &general, NULL
+};
+static const struct opt_set *const wc_map_sets[] = {
+	&map, &origin, &place, &json, &live, &memory, &general, NULL
+};
+static const struct opt_set *const wc_repair_sets[] = {
+	&wc_repair, &judge, &origin, &place, &writing, &json_lines, &live, &memory, &fsck, &general,
+	NULL
+};
+static const struct opt_set *const wc_restore_sets[] = {
+	&wc_restore, &place, &writing, &json, &memory, &general, NULL
+};
+static const struct opt_set *const wc_flush_sets[] = {
+	&wc_flush, &copying, &origin_only, &place, &json, &memory, &general, NULL
+};
+static const struct opt_set *const wc_export_sets[] = {
+	&export, &copying, &origin_only, &place, &json, &live, &memory, &general, NULL
+};
+static const struct opt_set *const wc_convert_sets[] = {
+	&wc_convert, &origin, &proof, &place, &writing, &json, &memory, &general, NULL
+};
+
+#define CACHE  { "CACHE", ARG_DEVICE, false, "the cache device: a block device, an image file" }
 #define COW    { "COW", ARG_DEVICE, false, "the exception store, a device or an image file" }
 #define ORIGIN { "ORIGIN", ARG_DEVICE, true, "the device that it belongs to; the same as --origin" }
 #define SECTOR { "SECTOR", ARG_SECTOR, false, "a sector number, or an offset with a unit" }
 
+static const char *const snapshot_pictures[] = { "origin", "store", NULL };
 static const struct family snapshot = {
 	.name = "snapshot",
 	.what = "dm-snapshot exception store",
 	.records = "exceptions",
 	.record = "exception",
 	.unit_field = "chunk_size",
+	.unit_field_bytes = 512,
+	.pictures = snapshot_pictures,
+	.data_verb = "merge",
 };
-const struct family *const families[] = { &snapshot, NULL };
+
+static const char *const writecache_pictures[] = { "origin", "store", "age", NULL };
+static const struct family writecache = {
+	.name = "writecache",
+	.what = "dm-writecache cache",
+	.records = "entries",
+	.record = "entry",
+	.unit_field = "block_size",
+	.unit_field_bytes = 1,
+	.pictures = writecache_pictures,
+	.data_verb = "flush",
+};
+const struct family *const families[] = { &snapshot, &writecache, NULL };
 
 const struct command commands[] = {
 	{ "cat", verb_cat, NULL,
@@ -511,6 +680,48 @@ const struct command commands[] = {
 	  .args = { { "FILE", ARG_FILE, false, "the undo file" },
 		    { "DEV", ARG_DEVICE, true, "the device, if its name has changed" } },
 	  .notes = "Refuses when the device no longer holds what the command left." },
+	{ "writecache-check", verb_check, &writecache,
+	  "look for damage, change nothing", wc_check_sets,
+	  .args = { CACHE, ORIGIN } },
+	{ "writecache-convert", verb_convert_writecache, &writecache,
+	  "copy a cache to another block size, device size or start_sector", wc_convert_sets,
+	  .args = { CACHE, ORIGIN },
+	  .notes = "The old cache is only read, except with --resize." },
+	{ "writecache-create", verb_create_writecache, &writecache,
+	  "make an empty cache as the kernel would", wc_create_sets,
+	  .args = { CACHE, ORIGIN } },
+	{ "writecache-dump", verb_dump, &writecache,
+	  "print all metadata; restore reads it back", wc_dump_sets,
+	  .args = { CACHE } },
+	{ "writecache-export", verb_export, &writecache,
+	  "write what the cached device shows to an image", wc_export_sets,
+	  .args = { CACHE, ORIGIN } },
+	{ "writecache-find", verb_find, &writecache,
+	  "where a sector of the origin lives, and the reverse", wc_find_sets,
+	  .args = { CACHE, SECTOR } },
+	{ "writecache-flush", verb_writeback, &writecache,
+	  "write all dirty blocks back to the origin", wc_flush_sets,
+	  .args = { CACHE, ORIGIN },
+	  .notes = "Afterwards the origin alone is the whole device, and the cache is clean. A cut or a "
+		   "stop loses nothing: run it again, or let the kernel go on." },
+	{ "writecache-info", verb_info, &writecache,
+	  "superblock, counts, and what the kernel would do", wc_info_sets,
+	  .args = { CACHE, ORIGIN } },
+	{ "writecache-map", verb_map, &writecache,
+	  "draw where origin and cache are occupied, and how old the blocks are", wc_map_sets,
+	  .args = { CACHE, ORIGIN } },
+	{ "writecache-repair", verb_repair, &writecache,
+	  "mend what can be mended", wc_repair_sets,
+	  .args = { CACHE, ORIGIN },
+	  .fsck = "dm_writecache",
+	  .notes = "Without -n, -a, -p and -y: on a terminal the plan is shown and one question "
+		   "asked; elsewhere nothing is changed." },
+	{ "writecache-restore", verb_restore, &writecache,
+	  "rebuild the metadata from a dump", wc_restore_sets,
+	  .args = { { "DUMP", ARG_FILE, false,
+		      "what writecache-dump --json or --json-lines wrote; - is standard input" } },
+	  .notes = "Data blocks are never touched. An existing destination is only written to "
+		   "after the whole dump was read once and found sound." },
 	{ 0 }
 };
 

@@ -21,12 +21,17 @@ enum {
  * struct family - one format as the commands speak of it
  * @name: the library's name of the format, and the first half of its commands
  * @what: in words; @records, @record: what its records are called, the first also in a dump
- * @unit_field: the head field that says, in sectors, what one unit of a record is
+ * @unit_field: the head field that says what one unit of a record is, in units of @unit_field_bytes
+ * @pictures: what map draws (dmfmt_occupancy()), NULL-terminated
+ * @data_verb: what bringing its data home is called ("merge")
  */
 struct family {
 	const char *name, *what;
 	const char *records, *record;
 	const char *unit_field;
+	uint64_t unit_field_bytes;
+	const char *const *pictures;
+	const char *data_verb;
 };
 
 enum arg_kind { ARG_DEVICE, ARG_FILE, ARG_SECTOR };
@@ -118,6 +123,8 @@ int verb_repair(struct tool *t);
 int verb_restore(struct tool *t);
 int verb_cat(struct tool *t);
 int verb_convert_snapshot(struct tool *t);
+int verb_convert_writecache(struct tool *t);
+int verb_create_writecache(struct tool *t);
 int verb_delta(struct tool *t);
 int verb_discard(struct tool *t);
 int verb_export(struct tool *t);

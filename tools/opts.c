@@ -308,6 +308,9 @@ static void set_defaults(struct opts *o)
 	o->size_sectors = DMFMT_NONE;
 	o->change = DMFMT_NONE;
 	o->samples = DMFMT_NONE;
+	o->start_sectors = DMFMT_NONE;
+	o->to_start_sectors = DMFMT_NONE;
+	o->block_bytes = DMFMT_NONE;
 }
 
 int opts_parse(struct tool *t, int argc, char **argv)

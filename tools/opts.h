@@ -57,7 +57,7 @@ struct opt_list {
 	size_t nr;
 };
 
-enum out_format { OUT_TEXT, OUT_JSON, OUT_LINES, OUT_RANGES };
+enum out_format { OUT_TEXT, OUT_JSON, OUT_LINES, OUT_RANGES, OUT_RESOLVED };
 enum repair_mode { MODE_UNSET, MODE_CHECK, MODE_PREEN, MODE_YES };
 enum progress_mode { PROGRESS_AUTO, PROGRESS_BAR, PROGRESS_JSON, PROGRESS_NONE, PROGRESS_FSCK };
 
@@ -106,6 +106,14 @@ struct opts {
 	int from_format;		/* convert: 1 qcow2 */
 	uint64_t change;		/* size: thousandths of a percent */
 	uint64_t samples;		/* fingerprint */
+
+	/* writecache */
+	uint64_t start_sectors, to_start_sectors;
+	uint64_t block_bytes;
+	bool resize;
+	int seq_count;			/* repair: 1 max, 2 max+1, 0 not given */
+	const char *side_file;
+	const char *to_file;		/* flush --to */
 };
 
 struct command;

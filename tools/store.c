@@ -87,6 +87,11 @@ int store_identify(struct tool *t, struct dmfmt_dev *dev, char format[64], uint6
 	return 0;
 }
 
+int store_set_start(struct tool *t, struct dmfmt_dev *dev)
+{
+	return t->o.start_sectors == DMFMT_NONE ? 0 : dmfmt_dev_set_start(dev, t->o.start_sectors);
+}
+
 /* 1 if the device may be of the command's format, 0 if not, negative if it could not be read */
 static int is_own(struct tool *t, struct dmfmt_dev *dev)
 {
@@ -104,7 +109,9 @@ static int is_own_path(struct tool *t, const char *path)
 
 	if (ret)
 		return ret;
-	ret = is_own(t, dev);
+	ret = store_set_start(t, dev);
+	if (!ret)
+		ret = is_own(t, dev);
 	dmfmt_dev_close(dev);
 	return ret;
 }
@@ -195,6 +202,8 @@ static int open_both(struct tool *t, struct store *s, const char *path, unsigned
 	if (status)
 		return status;
 	err = dmfmt_dev_open(t->ctx, path, dev_flags, &s->dev);
+	if (!err)
+		err = store_set_start(t, s->dev);
 	if (err)
 		return tool_fail(t, err);
 	if (dev_flags & DMFMT_OPEN_LIVE)

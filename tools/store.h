@@ -22,6 +22,8 @@ int store_open_both(struct tool *t, struct store *s, unsigned dev_flags, unsigne
 /* the same for reading, allowing for --live */
 int store_open_read(struct tool *t, struct store *s, unsigned format_flags);
 void store_close(struct store *s);
+/* --start-sector, on a device that was just opened */
+int store_set_start(struct tool *t, struct dmfmt_dev *dev);
 
 /* the origin as an argument or as --origin, NULL if neither; *err: both, or the store itself */
 const char *store_origin_path(struct tool *t, int *err);

@@ -35,7 +35,7 @@ int unit_sectors(struct tool *t, struct dmfmt *f, uint64_t *sectors)
 	};
 	int err = dmfmt_walk(f, &v);
 
-	*sectors = u.sectors;
+	*sectors = u.sectors * t->cmd->family->unit_field_bytes / 512;
 	return err < 0 ? err : u.sectors ? 0 : -EPROTO;
 }
 

@@ -328,6 +328,19 @@ int dmfmt_dev_open_buffer(struct dmfmt_ctx *ctx, void *buf, uint64_t size_bytes,
 	return err;
 }
 
+int dmfmt_dev_set_start(struct dmfmt_dev *dev, uint64_t sectors)
+{
+	if (!dev)
+		return -EINVAL;
+	if (sectors && sectors >= dev->size / SECTOR)
+		return dmfmt_fail(dev->ctx, -ERANGE,
+				  "%s: start_sector is %llu, expected one of the device's %llu sectors",
+				  dev->path, (unsigned long long)sectors,
+				  (unsigned long long)(dev->size / SECTOR));
+	dev->start = sectors * SECTOR;
+	return 0;
+}
+
 int dmfmt_dev_truncate(struct dmfmt_dev *dev, uint64_t size_bytes)
 {
 	unsigned nr_errors = dev->ctx->nr_errors;

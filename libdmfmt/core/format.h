@@ -11,6 +11,13 @@
 #include "../io/dev.h"
 #include "../io/copier.h"
 
+enum dmfmt_code {
+#define DMFMT_FINDING(id, number, rule, severity, code, text, kernel) DMFMT_F_##id,
+#include "../findings.h"
+#undef DMFMT_FINDING
+	DMFMT_F_NR
+};
+
 struct dmfmt {
 	const struct dmfmt_format *format;
 	struct dmfmt_ctx *ctx;
@@ -64,6 +71,7 @@ struct dmfmt_format {
 	const char *name;		/* "snapshot" */
 	const char *blkid_type;		/* libblkid's name of it */
 	const char *what;		/* "dm-snapshot exception store" */
+	bool has_start;			/* may begin behind the device's first sector: dev->start */
 	const struct dmfmt_column *columns;
 	size_t nr_columns;
 
@@ -128,6 +136,12 @@ struct dmfmt_format {
 	uint64_t (*remaining)(const struct dmfmt *f);
 	/* empty the store; *records: how many there were */
 	int (*discard)(struct dmfmt *f, uint64_t *records);
+	/* a fatal finding with which a rescue (DMFMT_WRITEBACK_KEEP_GOING with an accepted loss) may go on;
+	 * NULL: none.  Its loss counts */
+	bool (*rescuable)(enum dmfmt_code code);
+	/* a finding that is not fatal but whose loss a write-back has to be told (blocks past the end of the
+	 * origin); NULL: none */
+	bool (*needs_accept)(enum dmfmt_code code);
 	/* see dmfmt_protect(); @other is of the same family */
 	int (*protect)(struct dmfmt *f, struct dmfmt *other, uint64_t *copied);
 };
@@ -144,13 +158,6 @@ int dmfmt_check_proof(struct dmfmt *f);
 void dmfmt_free_proof(struct dmfmt *f);
 
 /* ---- findings.c ---------------------------------------------------------------------------- */
-
-enum dmfmt_code {
-#define DMFMT_FINDING(id, number, rule, severity, code, text, kernel) DMFMT_F_##id,
-#include "../findings.h"
-#undef DMFMT_FINDING
-	DMFMT_F_NR
-};
 
 struct dmfmt_report *dmfmt_report_new(struct dmfmt_ctx *ctx, size_t max_each);
 

@@ -43,6 +43,10 @@ static int open_args(struct dmfmt_ctx *ctx, const struct dmfmt_dev *dev, const c
 		return dmfmt_fail(ctx, -EINVAL, "open: format \"%s\" is not known", name ? name : "");
 	if (flags & ~DMFMT_OPEN_HEADER_ONLY)
 		return dmfmt_fail(ctx, -EINVAL, "open: flags 0x%x are not known", flags);
+	if (dev->start && !dmfmt_format_by_name(name)->has_start)
+		return dmfmt_fail(ctx, -EINVAL, "%s: a %s begins at sector 0, found start_sector %llu",
+				  dev->path, dmfmt_format_by_name(name)->what,
+				  (unsigned long long)(dev->start / 512));
 	return 0;
 }
 
@@ -199,7 +203,7 @@ int dmfmt_runs(struct dmfmt *f, int (*fn)(void *arg, const struct dmfmt_run *run
 	if (!f || !fn)
 		return -EINVAL;
 	r.columns = f->format->nr_columns;
-	if (r.columns < 2)
+	if (r.columns < 2 || f->format->columns[1].unit == DMFMT_UNIT_NONE)
 		return dmfmt_fail(f->ctx, -EOPNOTSUPP, "runs: %s has no records that lead anywhere",
 				  f->format->name);
 	err = dmfmt_walk(f, &v);

@@ -241,3 +241,28 @@ void dmfmt_map_close(struct dmfmt_map *m)
 	free(m->v);
 	free(m);
 }
+
+int dmfmt_extents(struct dmfmt *f, int (*fn)(void *arg, const struct dmfmt_extent *e), void *arg)
+{
+	struct dmfmt_extent e = { 0 };
+	struct dmfmt_map *m;
+	uint64_t at = 0;
+	int ret;
+
+	if (!f || !fn)
+		return -EINVAL;
+	f->ctx->error[0] = '\0';
+	ret = dmfmt_need_sound(f, "reading what it holds");
+	if (!ret)
+		ret = dmfmt_map_open(f, 0, &m);
+	if (ret)
+		return ret;
+	while ((ret = dmfmt_map_next(m, at, &e)) == 1) {
+		ret = fn(arg, &e);
+		if (ret)
+			break;
+		at = e.to + e.length;
+	}
+	dmfmt_map_close(m);
+	return ret;
+}

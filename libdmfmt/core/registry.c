@@ -4,9 +4,11 @@
 #include "format.h"
 
 extern const struct dmfmt_format dmfmt_snapshot_format;
+extern const struct dmfmt_format dmfmt_writecache_format;
 
 const struct dmfmt_format *const dmfmt_formats[] = {
 	&dmfmt_snapshot_format,
+	&dmfmt_writecache_format,
 	NULL
 };
 

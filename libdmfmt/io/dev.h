@@ -53,6 +53,7 @@ struct dmfmt_dev {
 	char *path;
 	char *holder;
 	uint64_t size;
+	uint64_t start;		/* where the format begins, bytes: dmfmt_dev_set_start() */
 	uint32_t block;		/* logical block, bytes */
 	uint32_t whole;
 	unsigned flags;		/* DMFMT_OPEN_* */
