@@ -64,6 +64,8 @@ DMTOOL := $(BUILD)/dmtool
 PC := $(BUILD)/libdmfmt.pc
 HAVE_NBDKIT ?= $(call pkg-exists,nbdkit)
 HAVE_NBDKIT := $(HAVE_NBDKIT)
+# the names under which fsck(8) finds it
+FSCK_NAMES := fsck.DM_snapshot_cow fsck.dm_writecache
 PLUGIN := $(if $(HAVE_NBDKIT),$(BUILD)/nbdkit-dmfmt-plugin.so)
 
 # ---- build -----------------------------------------------------------------------------------------
@@ -165,11 +167,14 @@ fuzz: all					## the fuzzers; FUZZ_SECONDS=60 is for all of them together
 deps:						## install the Debian packages that are missing
 	$(Q)tests/deps
 
-demo: all					## a store is looked at, damaged, repaired, and the repair undone
+demo: all					## a crashed cache and a damaged store: looked at, mended, brought home
 	$(Q)tests/demo.sh $(DMTOOL)
 
 bench: all					## figures: compare with least-work floors and other tools
-	$(Q)DMTOOL=$(abspath $(DMTOOL)) CC='$(CC)' CFLAGS='$(CFLAGS)' bench/run $(BENCH_ARGS)
+	$(Q)export DMTOOL='$(abspath $(DMTOOL))' CC='$(CC)' CFLAGS='$(CFLAGS)'; status=0; \
+	bench/run $(BENCH_ARGS) || status=$$?; \
+	bench/writecache $(BENCH_ARGS) || status=$$?; \
+	exit $$status
 
 completions: $(DMTOOL)				## write the completions anew from dmtool --describe
 	$(Q)completions/generate $(DMTOOL) completions
@@ -183,7 +188,7 @@ D = $(DESTDIR)
 install: all					## into DESTDIR/PREFIX
 	$(Q)$(INSTALL) -d $(D)$(SBINDIR) $(D)$(LIBDIR)/pkgconfig $(D)$(INCLUDEDIR) $(D)$(DATADIR)/dmtool/schema
 	$(Q)$(INSTALL) -m 755 $(DMTOOL) $(D)$(SBINDIR)/dmtool
-	$(Q)ln -sf dmtool $(D)$(SBINDIR)/fsck.DM_snapshot_cow
+	$(Q)for name in $(FSCK_NAMES); do ln -sf dmtool $(D)$(SBINDIR)/$$name; done
 	$(Q)$(INSTALL) -m 644 libdmfmt/dmfmt.h $(D)$(INCLUDEDIR)/dmfmt.h
 	$(Q)$(INSTALL) -m 644 $(LIB_A) $(D)$(LIBDIR)/libdmfmt.a
 	$(Q)$(INSTALL) -m 755 $(LIB_SO) $(D)$(LIBDIR)/libdmfmt.so.$(VERSION)
@@ -199,7 +204,7 @@ install: all					## into DESTDIR/PREFIX
 	$(Q)$(if $(PLUGIN),$(INSTALL) -D -m 755 $(PLUGIN) $(D)$(LIBDIR)/nbdkit/plugins/nbdkit-dmfmt-plugin.so)
 
 uninstall:					## what install put there, nothing else
-	$(Q)rm -f $(D)$(SBINDIR)/dmtool $(D)$(SBINDIR)/fsck.DM_snapshot_cow $(D)$(INCLUDEDIR)/dmfmt.h \
+	$(Q)rm -f $(D)$(SBINDIR)/dmtool $(FSCK_NAMES:%=$(D)$(SBINDIR)/%) $(D)$(INCLUDEDIR)/dmfmt.h \
 		$(D)$(LIBDIR)/libdmfmt.a $(D)$(LIBDIR)/libdmfmt.so $(D)$(LIBDIR)/libdmfmt.so.$(SOVERSION) \
 		$(D)$(LIBDIR)/libdmfmt.so.$(VERSION) $(D)$(LIBDIR)/pkgconfig/libdmfmt.pc \
 		$(D)$(DATADIR)/bash-completion/completions/dmtool $(D)$(DATADIR)/zsh/site-functions/_dmtool \

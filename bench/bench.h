@@ -26,6 +26,17 @@ struct exception_disk {
 	uint64_t old_chunk, new_chunk;			/* little endian */
 };
 
+#define CACHE_MAGIC 0x23489321u
+
+struct cache_superblock_disk {
+	uint32_t magic, version, block_size, pad;	/* little endian */
+	uint64_t n_blocks, seq_count, padding[4];
+};
+
+struct cache_entry_disk {
+	uint64_t original_sector, seq_count;		/* little endian */
+};
+
 struct geometry {
 	uint64_t chunk_sectors, chunk_bytes;
 	uint64_t entries;	/* per area */

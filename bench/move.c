@@ -15,6 +15,7 @@
  *   --origin-mib N (4096)  --data-mib N (1024)  --chunk-size SECTORS (8)
  *   --layout runs|scattered (runs: as long as an area allows; scattered: single chunks in random order)
  *   --run-mib N (64)       --seed N (1)
+ *   --cache                a writecache cache with dirty blocks in place of a snapshot's store
  *
  * Nothing here comes from libdmfmt.
  */
@@ -33,7 +34,7 @@
 struct setup {
 	struct geometry g;
 	uint64_t origin_chunks, nr, seed, run_chunks;
-	bool scattered;
+	bool scattered, cache;
 	uint64_t *old;		/* of exception i, in entry order */
 	uint32_t *which;	/* of origin chunk c: 1 + its exception, 0 none */
 };
@@ -47,9 +48,19 @@ static uint64_t mix(uint64_t x)
 	return x ^ x >> 33;
 }
 
-static uint64_t new_chunk(const struct setup *s, uint64_t i)
+/* of a writecache cache: bytes in front of the first block */
+static uint64_t metadata_bytes(const struct setup *s)
 {
-	return i / s->g.entries * s->g.stride + 2 + i % s->g.entries;
+	return (64 + s->nr * sizeof(struct cache_entry_disk) + s->g.chunk_bytes - 1) / s->g.chunk_bytes *
+	       s->g.chunk_bytes;
+}
+
+/* where the data of record i are, bytes */
+static uint64_t place(const struct setup *s, uint64_t i)
+{
+	if (s->cache)
+		return metadata_bytes(s) + i * s->g.chunk_bytes;
+	return (i / s->g.entries * s->g.stride + 2 + i % s->g.entries) * s->g.chunk_bytes;
 }
 
 /* the pattern of a chunk: its number and whose it is, all over */
@@ -129,7 +140,29 @@ static void sync_file(int fd)
 
 /* ---- make, arm, check ------------------------------------------------------------------------- */
 
-static void arm(const struct setup *s, const char *cow)
+/* all blocks dirty, in three epochs */
+static void arm_cache(const struct setup *s, const char *path)
+{
+	struct cache_superblock_disk *sb = buffer(metadata_bytes(s));
+	struct cache_entry_disk *e = (struct cache_entry_disk *)(sb + 1);
+	int fd = open_file(path, O_RDWR);
+	uint64_t i;
+
+	memset(sb, 0, metadata_bytes(s));
+	*sb = (struct cache_superblock_disk){ htole32(CACHE_MAGIC), htole32(1),
+					      htole32((uint32_t)s->g.chunk_bytes), 0, htole64(s->nr),
+					      htole64(3), { 0 } };
+	for (i = 0; i < s->nr; i++) {
+		e[i].original_sector = htole64(s->old[i] * s->g.chunk_sectors);
+		e[i].seq_count = htole64(i * 3 / s->nr);
+	}
+	put(fd, sb, metadata_bytes(s), 0);
+	sync_file(fd);
+	close(fd);
+	free(sb);
+}
+
+static void arm_store(const struct setup *s, const char *cow)
 {
 	const struct header_disk h = { htole32(SNAP_MAGIC), htole32(1), htole32(1),
 				       htole32((uint32_t)s->g.chunk_sectors) };
@@ -141,7 +174,7 @@ static void arm(const struct setup *s, const char *cow)
 		memset(area, 0, s->g.chunk_bytes);
 		for (j = 0, i = k * s->g.entries; j < s->g.entries && i < s->nr; i++, j++) {
 			area[j].old_chunk = htole64(s->old[i]);
-			area[j].new_chunk = htole64(new_chunk(s, i));
+			area[j].new_chunk = htole64(place(s, i) / s->g.chunk_bytes);
 		}
 		put(fd, area, s->g.chunk_bytes, area_chunk(&s->g, k) * s->g.chunk_bytes);
 	}
@@ -151,6 +184,14 @@ static void arm(const struct setup *s, const char *cow)
 	sync_file(fd);
 	close(fd);
 	free(area);
+}
+
+static void arm(const struct setup *s, const char *path)
+{
+	if (s->cache)
+		arm_cache(s, path);
+	else
+		arm_store(s, path);
 }
 
 static void make(const struct setup *s, const char *origin, const char *cow)
@@ -168,10 +209,10 @@ static void make(const struct setup *s, const char *origin, const char *cow)
 	fd = open_file(cow, O_RDWR | O_CREAT | O_TRUNC);
 	for (i = 0; i < s->nr; i++) {
 		fill(s, buf, s->old[i], 1);
-		put(fd, buf, s->g.chunk_bytes, new_chunk(s, i) * s->g.chunk_bytes);
+		put(fd, buf, s->g.chunk_bytes, place(s, i));
 	}
-	/* room for the area behind the last one, and not the edge at which a store cannot grow */
-	if (ftruncate(fd, (new_chunk(s, s->nr) + 3) * s->g.chunk_bytes))
+	/* a store: room for the area behind the last one, and not the edge at which it cannot grow */
+	if (ftruncate(fd, (off_t)(place(s, s->nr) + (s->cache ? 0 : 3 * s->g.chunk_bytes))))
 		die(2, "%s: %s", cow, strerror(errno));
 	sync_file(fd);
 	close(fd);
@@ -206,7 +247,7 @@ static void plain(const struct setup *s, const char *cow, const char *origin)
 	uint64_t i;
 
 	for (i = 0; i < s->nr; i++) {
-		get(from, buf, s->g.chunk_bytes, new_chunk(s, i) * s->g.chunk_bytes);
+		get(from, buf, s->g.chunk_bytes, place(s, i));
 		put(to, buf, s->g.chunk_bytes, s->old[i] * s->g.chunk_bytes);
 		if (i % s->g.entries == s->g.entries - 1)
 			sync_file(to);
@@ -240,7 +281,7 @@ static struct extent *extents(const struct setup *s, size_t *nr)
 	if (!e)
 		die(2, "no memory");
 	for (i = 0; i < s->nr; i++) {
-		struct extent x = { new_chunk(s, i) * b, s->old[i] * b, b };
+		struct extent x = { place(s, i), s->old[i] * b, b };
 
 		if (n && e[n - 1].from + e[n - 1].len == x.from &&
 		    e[n - 1].to + e[n - 1].len == x.to && e[n - 1].len + b <= IO_BYTES)
@@ -353,7 +394,8 @@ int main(int argc, char **argv)
 	static const struct option longs[] = {
 		{ "origin-mib", 1, NULL, 'o' }, { "data-mib", 1, NULL, 'd' },
 		{ "chunk-size", 1, NULL, 'c' }, { "layout", 1, NULL, 'l' },
-		{ "run-mib", 1, NULL, 'r' }, { "seed", 1, NULL, 's' }, { 0 }
+		{ "run-mib", 1, NULL, 'r' }, { "seed", 1, NULL, 's' },
+		{ "cache", 0, NULL, 'w' }, { 0 }
 	};
 	uint64_t origin_mib = 4096, data_mib = 1024, chunk = 8, run_mib = 64;
 	struct setup s = { .seed = 1 };
@@ -368,6 +410,7 @@ int main(int argc, char **argv)
 		case 'l': s.scattered = !strcmp(optarg, "scattered"); break;
 		case 'r': run_mib = number(optarg); break;
 		case 's': s.seed = number(optarg); break;
+		case 'w': s.cache = true; break;
 		default: return 16;
 		}
 	}

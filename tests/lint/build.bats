@@ -65,7 +65,7 @@ build() {
 @test "build: install puts everything in its place, uninstall takes all of it away" {
 	local dir=$BATS_TEST_TMPDIR/root file page
 	make -C "$TOP" "BUILD=$BUILD" install "DESTDIR=$dir" PREFIX=/usr >/dev/null
-	for file in sbin/dmtool sbin/fsck.DM_snapshot_cow include/dmfmt.h lib/libdmfmt.a lib/libdmfmt.so \
+	for file in sbin/dmtool sbin/fsck.DM_snapshot_cow sbin/fsck.dm_writecache include/dmfmt.h lib/libdmfmt.a lib/libdmfmt.so \
 		lib/libdmfmt.so.0 lib/pkgconfig/libdmfmt.pc share/bash-completion/completions/dmtool \
 		share/zsh/site-functions/_dmtool share/fish/vendor_completions.d/dmtool.fish; do
 		[ -e "$dir/usr/$file" ] || { echo "$file: not installed"; return 1; }
