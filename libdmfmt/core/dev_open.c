@@ -253,6 +253,24 @@ static uint32_t whole_block(const struct opening *o, int fd)
 	return block > o->block ? block : o->block < 4096 ? o->block : 4096;
 }
 
+/* without the memory for it, reading will tell */
+static int add_bad(void *arg, uint64_t sector, uint64_t nr)
+{
+	struct dmfmt_dev *dev = arg;
+	struct dmfmt_range *more;
+
+	if (sector >= dev->size / SECTOR)
+		return 0;
+	if (nr > dev->size / SECTOR - sector)
+		nr = dev->size / SECTOR - sector;
+	more = reallocarray(dev->bad, dev->nr_bad + 1, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	dev->bad = more;
+	dev->bad[dev->nr_bad++] = (struct dmfmt_range){ sector * SECTOR, nr * SECTOR };
+	return 0;
+}
+
 static int make_device(struct opening *o, struct dmfmt_dev **out)
 {
 	struct dmfmt_layer *bottom;
@@ -281,6 +299,8 @@ static int make_device(struct opening *o, struct dmfmt_dev **out)
 	dev->flags = o->flags;
 	dev->whole = whole_block(o, dev->fd);
 	dev->is_block = S_ISBLK(o->st.st_mode);
+	if (dev->is_block)
+		dmfmt_sysfs_badblocks(&dmfmt_roots_live, o->st.st_rdev, add_bad, dev);
 	dev->holder = o->holder;
 	o->holder = NULL;
 	*out = dev;

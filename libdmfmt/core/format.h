@@ -146,6 +146,18 @@ struct dmfmt_format {
 	int (*protect)(struct dmfmt *f, struct dmfmt *other, uint64_t *copied);
 };
 
+/* generic.c, for restore: the number called @name among a dump's @fields, 0 to @max; -EINVAL with the line
+ * that says what is wrong with it */
+int dmfmt_restore_number(struct dmfmt_builder *b, const struct dmfmt_field *fields, size_t nr,
+			 const char *name, uint64_t max, uint64_t *value);
+
+/* probe.c: which other one of our formats @dev holds for sure (its struct), or NULL */
+int dmfmt_other_format(struct dmfmt_dev *dev, const struct dmfmt_format *own,
+		       const struct dmfmt_format **other);
+/* probe.c: the file system on @dev, by libblkid's name, and the size of the blocks (or sectors) in
+ * which it reads and writes; "" and 0 if none is known there.  A device in memory has none */
+int dmfmt_fs_block(struct dmfmt_dev *dev, char *type, size_t len, uint64_t *bytes);
+
 /* registry.c: every format, NULL-terminated */
 extern const struct dmfmt_format *const dmfmt_formats[];
 const struct dmfmt_format *dmfmt_format_by_name(const char *name);

@@ -4,6 +4,7 @@
  * family's struct dmfmt_format.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -466,6 +467,24 @@ int dmfmt_restore_begin(struct dmfmt_ctx *ctx, struct dmfmt_dev *dev, uint64_t d
 	}
 	*out = b;
 	return 0;
+}
+
+int dmfmt_restore_number(struct dmfmt_builder *b, const struct dmfmt_field *fields, size_t nr,
+			 const char *name, uint64_t max, uint64_t *value)
+{
+	size_t i;
+
+	for (i = 0; i < nr; i++) {
+		if (strcmp(fields[i].name, name))
+			continue;
+		if (fields[i].s || fields[i].u > max)
+			return dmfmt_fail(b->ctx, -EINVAL,
+					  "dump: %s is out of range, expected at most %" PRIu64, name,
+					  max);
+		*value = fields[i].u;
+		return 0;
+	}
+	return dmfmt_fail(b->ctx, -EINVAL, "dump: %s is missing", name);
 }
 
 int dmfmt_restore_raw(struct dmfmt_builder *b, uint64_t offset, const void *bytes, size_t len)

@@ -196,3 +196,51 @@ int dmfmt_foreign_signature(struct dmfmt_ctx *ctx, struct dmfmt_dev *dev, char *
 	buf[0] = '\0';
 	return dmfmt_signatures(dev, add_foreign, &l);
 }
+
+/* as sure as a header that makes sense is; entries that only look like some are less */
+#define SURE_CONFIDENCE 80
+
+int dmfmt_other_format(struct dmfmt_dev *dev, const struct dmfmt_format *own,
+		       const struct dmfmt_format **other)
+{
+	const struct dmfmt_format *const *f;
+	int err;
+
+	*other = NULL;
+	for (f = dmfmt_formats; *f; f++) {
+		struct dmfmt_candidate c = { 0 };
+
+		err = *f == own ? 0 : (*f)->probe(dev, &c);
+		if (err)
+			return err;
+		if (c.confidence >= SURE_CONFIDENCE) {
+			*other = *f;
+			return 0;
+		}
+	}
+	return 0;
+}
+
+struct fs_block {
+	char *type;
+	size_t len;
+	uint64_t *bytes;
+};
+
+static int on_filesystem_block(void *arg, const char *type, uint64_t bytes)
+{
+	struct fs_block *b = arg;
+
+	snprintf(b->type, b->len, "%s", type);
+	*b->bytes = bytes;
+	return 0;
+}
+
+int dmfmt_fs_block(struct dmfmt_dev *dev, char *type, size_t len, uint64_t *bytes)
+{
+	struct fs_block b = { type, len, bytes };
+
+	*type = '\0';
+	*bytes = 0;
+	return dmfmt_filesystem_block(dev, on_filesystem_block, &b);
+}

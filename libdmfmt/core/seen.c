@@ -53,6 +53,14 @@ void dmfmt_seen_hash(struct dmfmt_seen *s, uint64_t lo, unsigned part, unsigned 
 	s->parts = parts;
 }
 
+#define AHEAD 32
+
+/* a hint only: a key outside of the range leads nowhere, and harms nothing */
+static inline void prefetch_bit(const uint64_t *bits, uint64_t k)
+{
+	__builtin_prefetch((const void *)((uintptr_t)bits + (uintptr_t)(k >> 6) * sizeof(*bits)), 1);
+}
+
 static size_t bitmap_pairs(struct dmfmt_seen *s, const uint64_t *keys, size_t nr, uint32_t *dups)
 {
 	uint64_t *bits = s->mem, lo = s->lo, span = s->span, over = 0;
@@ -61,6 +69,8 @@ static size_t bitmap_pairs(struct dmfmt_seen *s, const uint64_t *keys, size_t nr
 	for (i = 0; i < nr; i++) {
 		uint64_t k = keys[2 * i] - lo, mask, word;
 
+		if (i + AHEAD < nr)
+			prefetch_bit(bits, keys[2 * (i + AHEAD)] - lo);
 		if (k >= span) {
 			if (keys[2 * i] >= lo) {
 				over++;
@@ -115,8 +125,6 @@ static bool hash_insert(struct dmfmt_seen *s, uint64_t key, uint64_t slot)
 	}
 	return false;
 }
-
-#define AHEAD 32
 
 static size_t hash_pairs(struct dmfmt_seen *s, const uint64_t *keys, size_t nr, uint32_t *dups)
 {

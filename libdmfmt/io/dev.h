@@ -40,12 +40,17 @@ struct dmfmt_layer {
 	struct dmfmt_layer *lower;	/* NULL at the bottom */
 };
 
+struct dmfmt_range {
+	uint64_t off, len;	/* bytes */
+};
+
 /*
  * The device handle: the top layer plus what every user wants to know.
  * @whole: what a power cut leaves as it was or as it was written, never a mixture: the logical block,
  *         or the physical one where that is known; a power of two, at most 4096
  * @fd: of the bottom if it is a file or a block device, else -1 (only the stream uses it, and only
  *      while `plain` is true: no layer above changes what is read)
+ * @bad: ranges that the kernel knew to be unreadable when it was opened; malloc'ed
  */
 struct dmfmt_dev {
 	struct dmfmt_ctx *ctx;
@@ -63,6 +68,8 @@ struct dmfmt_dev {
 	bool plain;		/* reads may go to fd directly */
 	bool dry_run;
 	int failed;		/* latched errno of a failed flush or write */
+	struct dmfmt_range *bad;
+	size_t nr_bad;
 	uint64_t bytes_read, bytes_written;
 };
 

@@ -169,35 +169,18 @@ struct build {
 	uint32_t crc;
 };
 
-static int want(struct dmfmt_builder *b, const struct dmfmt_field *head, size_t nr, const char *name,
-		uint64_t max, uint64_t *value)
-{
-	size_t i;
-
-	for (i = 0; i < nr; i++) {
-		if (strcmp(head[i].name, name))
-			continue;
-		if (head[i].s || head[i].u > max)
-			return dmfmt_fail(b->ctx, -EINVAL, "dump: %s is out of range, expected at most %" PRIu64,
-					  name, max);
-		*value = head[i].u;
-		return 0;
-	}
-	return dmfmt_fail(b->ctx, -EINVAL, "dump: %s is missing", name);
-}
-
 static int read_head(struct dmfmt_builder *b, struct build *m, const struct dmfmt_field *head,
 		     size_t nr)
 {
 	uint64_t magic = 0, valid = 0, version = 0, chunk_size = 0;
-	int ret = want(b, head, nr, "magic", UINT32_MAX, &magic);
+	int ret = dmfmt_restore_number(b, head, nr, "magic", UINT32_MAX, &magic);
 
 	if (!ret)
-		ret = want(b, head, nr, "valid", UINT32_MAX, &valid);
+		ret = dmfmt_restore_number(b, head, nr, "valid", UINT32_MAX, &valid);
 	if (!ret)
-		ret = want(b, head, nr, "version", UINT32_MAX, &version);
+		ret = dmfmt_restore_number(b, head, nr, "version", UINT32_MAX, &version);
 	if (!ret)
-		ret = want(b, head, nr, "chunk_size", UINT32_MAX, &chunk_size);
+		ret = dmfmt_restore_number(b, head, nr, "chunk_size", UINT32_MAX, &chunk_size);
 	if (ret)
 		return ret;
 	m->hdr = (struct snap_header){ (uint32_t)magic, (uint32_t)valid, (uint32_t)version,
@@ -451,12 +434,12 @@ int snap_restore_commit(struct dmfmt_builder *b, const struct dmfmt_field *tail,
 {
 	struct build *m = b->priv;
 	uint64_t records = 0, crc = 0, terminated = 0;
-	int ret = want(b, tail, nr, "nr_exceptions", UINT64_MAX, &records);
+	int ret = dmfmt_restore_number(b, tail, nr, "nr_exceptions", UINT64_MAX, &records);
 
 	if (!ret)
-		ret = want(b, tail, nr, "metadata_crc32c", UINT32_MAX, &crc);
+		ret = dmfmt_restore_number(b, tail, nr, "metadata_crc32c", UINT32_MAX, &crc);
 	if (!ret)
-		ret = want(b, tail, nr, "terminated", 1, &terminated);
+		ret = dmfmt_restore_number(b, tail, nr, "terminated", 1, &terminated);
 	if (!ret && records != m->records)
 		ret = dmfmt_fail(b->ctx, -EINVAL,
 				 "dump: %" PRIu64 " exceptions, expected %" PRIu64 " as its end says",

@@ -22,7 +22,7 @@
 #define MOST_HITS (4u << 20)
 #define HITS_LEAST 64u
 #define FILTER_BITS 20
-#define SPLIT 4096u		/* rows that are looked at together */
+#define SPLIT 1024u		/* rows that are looked at together */
 
 /*
  * struct look - one run

@@ -67,6 +67,7 @@ struct search {
 	struct dmfmt_dev *dev;
 	int (*signature)(void *arg, const struct dmfmt_signature *sig);
 	int (*filesystem)(void *arg, const char *type, const char *uuid);
+	int (*block)(void *arg, const char *type, uint64_t bytes);
 	void *arg;
 };
 
@@ -98,7 +99,7 @@ static int all_signatures(const struct search *s, blkid_probe pr)
 
 static int one_filesystem(const struct search *s, blkid_probe pr)
 {
-	const char *type;
+	const char *type, *bytes;
 	int rc;
 
 	blkid_probe_enable_superblocks(pr, 1);
@@ -107,7 +108,10 @@ static int one_filesystem(const struct search *s, blkid_probe pr)
 	if (rc == -1)
 		return unreadable(s);
 	type = rc ? NULL : value(pr, "TYPE");
-	return type ? s->filesystem(s->arg, type, value(pr, "UUID")) : 0;
+	if (!s->block)
+		return type ? s->filesystem(s->arg, type, value(pr, "UUID")) : 0;
+	bytes = type ? value(pr, "BLOCK_SIZE") : NULL;
+	return bytes ? s->block(s->arg, type, strtoull(bytes, NULL, 10)) : 0;
 }
 
 static int search(const struct search *s, blkid_probe pr, int fd)
@@ -153,6 +157,14 @@ int dmfmt_filesystem(struct dmfmt_dev *dev, int (*fn)(void *arg, const char *typ
 		     void *arg)
 {
 	struct search s = { .run = one_filesystem, .dev = dev, .filesystem = fn, .arg = arg };
+
+	return search_device(&s);
+}
+
+int dmfmt_filesystem_block(struct dmfmt_dev *dev,
+			   int (*fn)(void *arg, const char *type, uint64_t bytes), void *arg)
+{
+	struct search s = { .run = one_filesystem, .dev = dev, .block = fn, .arg = arg };
 
 	return search_device(&s);
 }

@@ -41,4 +41,12 @@ int dmfmt_signatures(struct dmfmt_dev *dev,
 int dmfmt_filesystem(struct dmfmt_dev *dev, int (*fn)(void *arg, const char *type, const char *uuid),
 		     void *arg);
 
+/**
+ * dmfmt_filesystem_block() - in which blocks the file system on @dev reads and writes
+ * @fn: called at most once, as by dmfmt_filesystem(); @bytes: libblkid's BLOCK_SIZE (of xfs the sector
+ *      size), a device's logical block must not be larger
+ */
+int dmfmt_filesystem_block(struct dmfmt_dev *dev,
+			   int (*fn)(void *arg, const char *type, uint64_t bytes), void *arg);
+
 #endif

@@ -207,6 +207,53 @@ static int each_line(const char *root, const char *name, int (*fn)(void *arg, ch
 	return err;
 }
 
+struct badblocks {
+	uint64_t start, size;		/* sectors of the disk */
+	int (*fn)(void *arg, uint64_t sector, uint64_t nr);
+	void *arg;
+};
+
+/* first sector and number of sectors, both of the whole disk */
+static int visit_badblocks(void *arg, char *line)
+{
+	struct badblocks *b = arg;
+	uint64_t from, to;
+	char *end;
+
+	from = strtoull(line, &end, 10);
+	if (end == line || *end != ' ')
+		return 0;
+	line = end + 1;
+	to = strtoull(line, &end, 10);
+	if (end == line || *end)
+		return 0;
+	to = to > UINT64_MAX - from ? UINT64_MAX : from + to;
+	if (from < b->start)
+		from = b->start;
+	if (to > b->start && to - b->start > b->size)
+		to = b->start + b->size;
+	return from < to ? b->fn(b->arg, from - b->start, to - from) : 0;
+}
+
+int dmfmt_sysfs_badblocks(const struct dmfmt_roots *r, dev_t dev,
+			  int (*fn)(void *arg, uint64_t sector, uint64_t nr), void *arg)
+{
+	struct badblocks b = { .fn = fn, .arg = arg };
+	dev_t disk = dev;
+	char name[80];
+
+	if (!dmfmt_sysfs_parent(r, dev, &disk)) {
+		b.start = number_attr(r, dev, "start", UINT64_MAX);
+		if (b.start == UINT64_MAX)
+			return 0;
+	}
+	b.size = number_attr(r, dev, "size", UINT64_MAX - b.start);
+	if (b.size > UINT64_MAX - b.start)
+		b.size = UINT64_MAX - b.start;
+	snprintf(name, sizeof(name), "dev/block/%u:%u/badblocks", major(disk), minor(disk));
+	return each_line(r->sys, name, visit_badblocks, &b);
+}
+
 struct mounts {
 	int (*fn)(void *arg, const struct dmfmt_mount *m);
 	void *arg;

@@ -36,6 +36,12 @@ int dmfmt_sysfs_parent(const struct dmfmt_roots *r, dev_t part, dev_t *disk);
  * physical_block_size.  0: not known, or @dev (a partition, a stack) does not lie on such blocks.
  */
 uint32_t dmfmt_sysfs_physical_block(const struct dmfmt_roots *r, dev_t dev);
+/*
+ * what the kernel knows to be bad on the disk below @dev (persistent memory has such a list): ranges of
+ * sectors of @dev itself, also if that is a partition, cut off at its ends.  Nothing is known: none.
+ */
+int dmfmt_sysfs_badblocks(const struct dmfmt_roots *r, dev_t dev,
+			  int (*fn)(void *arg, uint64_t sector, uint64_t nr), void *arg);
 
 /** struct dmfmt_mount - one line of mountinfo; strings are unescaped and valid during the call */
 struct dmfmt_mount {
