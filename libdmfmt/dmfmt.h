@@ -386,7 +386,7 @@ struct dmfmt_summary {
 	size_t size;
 	uint64_t fatal, repairable, warnings, notes;	/* records concerned, mended ones not counted */
 	uint64_t mended;
-	uint64_t records, areas;
+	uint64_t records, areas;	/* areas: DMFMT_NONE if the format has none */
 	uint64_t loss;		/* what --accept-loss would have to say */
 	unsigned passes;	/* over the metadata */
 };

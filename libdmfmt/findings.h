@@ -172,7 +172,7 @@ DMFMT_FINDING(WC_BLOCK_LARGE, 2009, 6, WARNING, "writecache.superblock.block_siz
 DMFMT_FINDING(WC_BLOCK_DOUBT, 2010, 6, FATAL, "writecache.superblock.block_size_contradicted",
 	"with another block size n_blocks is exactly what a format of this device gives",
 	"refuses the true table, or takes blocks from wrong places")
-DMFMT_FINDING(WC_BLOCK_LOGICAL, 2011, 7, FATAL, "writecache.superblock.block_size_below_logical",
+DMFMT_FINDING(WC_BLOCK_LOGICAL, 2011, 7, REPAIRABLE, "writecache.superblock.block_size_below_logical",
 	"the block size is smaller than a device's logical block size",
 	"refuses the table (Block size is smaller than device logical block size)")
 DMFMT_FINDING(WC_NO_BLOCKS, 2012, 8, FATAL, "writecache.superblock.n_blocks_zero",

@@ -330,8 +330,12 @@ static void text_summary(struct out *o, const struct dmfmt_summary *s, const cha
 		 " warnings, %" PRIu64 " notes, %" PRIu64 " %s",
 		 verdict, s->fatal, s->repairable, s->warnings, s->notes, s->mended,
 		 o->dry_run ? "would be mended" : "mended");
-	out_text(o, "read: %" PRIu64 " %s in %" PRIu64 " areas, %u %s", s->records, record_word,
-		 s->areas, s->passes, s->passes == 1 ? "pass" : "passes");
+	if (s->areas == DMFMT_NONE)
+		out_text(o, "read: %" PRIu64 " %s, %u %s", s->records, record_word, s->passes,
+			 s->passes == 1 ? "pass" : "passes");
+	else
+		out_text(o, "read: %" PRIu64 " %s in %" PRIu64 " areas, %u %s", s->records, record_word,
+			 s->areas, s->passes, s->passes == 1 ? "pass" : "passes");
 	if (s->loss)
 		out_text(o,
 			 "loss: mending all of it gives up %" PRIu64 " %s (--accept-loss=%" PRIu64

@@ -173,26 +173,7 @@ static int read_head(struct restore *r)
 	return 0;
 }
 
-/* after read_head(): all of the dump into @dev, or through the checks alone if that is NULL */
-static int pass(struct restore *r, struct dmfmt_dev *dev, unsigned nr, unsigned nr_passes)
-{
-	unsigned flags = r->t->o.metadata_only ? DMFMT_RESTORE_METADATA_ONLY : 0;
-	struct dmfmt_dev_info info = { .size = sizeof(info) };
-	struct dmfmt_builder *b = NULL;
-	int err, status;
-
-	dmfmt_dev_get_info(r->dev, &info);
-	err = dmfmt_restore_begin(r->t->ctx, dev, info.size_bytes / 512, r->in->format,
-				  r->in->field, r->in->nr, flags, &b);
-	if (err)
-		return tool_fail(r->t, err);
-	status = feed(r, b, dev ? "restoring" : "validating", nr, nr_passes);
-	dmfmt_restore_free(b);
-	json_in_close(&r->in->in);
-	return status;
-}
-
-/* ---- a new file ---- */
+/* ---- where it begins ---- */
 
 static int head_number(const struct restore *r, const char *name, uint64_t *out)
 {
@@ -204,19 +185,80 @@ static int head_number(const struct restore *r, const char *name, uint64_t *out)
 	return -ENOENT;
 }
 
+/* where it begins on the destination: as asked for, or where it began when it was dumped */
+static uint64_t start_sector(const struct restore *r)
+{
+	uint64_t start = 0;
+
+	if (r->t->o.start_sectors != DMFMT_NONE)
+		return r->t->o.start_sectors;
+	head_number(r, "start_sector", &start);
+	return start;
+}
+
+/* @sectors of the destination, as if the store began there where it began when it was dumped */
+static uint64_t sectors_as_dumped(const struct restore *r, uint64_t sectors)
+{
+	uint64_t was = 0, now = start_sector(r);
+
+	head_number(r, "start_sector", &was);
+	return now < sectors && was <= INT64_MAX / 512 ? sectors - now + was : sectors;
+}
+
+/* after read_head(): all of the dump into @dev, or through the checks alone if that is NULL */
+static int pass(struct restore *r, struct dmfmt_dev *dev, unsigned nr, unsigned nr_passes)
+{
+	unsigned flags = r->t->o.metadata_only ? DMFMT_RESTORE_METADATA_ONLY : 0;
+	struct dmfmt_dev_info info = { .size = sizeof(info) };
+	struct dmfmt_builder *b = NULL;
+	int err, status;
+
+	dmfmt_dev_get_info(r->dev, &info);
+	err = dmfmt_restore_begin(r->t->ctx, dev, sectors_as_dumped(r, info.size_bytes / 512),
+				  r->in->format, r->in->field, r->in->nr, flags, &b);
+	if (err)
+		return tool_fail(r->t, err);
+	status = feed(r, b, dev ? "restoring" : "validating", nr, nr_passes);
+	dmfmt_restore_free(b);
+	json_in_close(&r->in->in);
+	return status;
+}
+
+/* ---- a new file ---- */
+
+static int set_start(struct restore *r)
+{
+	uint64_t start = start_sector(r);
+	int err = start ? dmfmt_dev_set_start(r->dev, start) : 0;
+
+	return err ? tool_fail(r->t, err) : 0;
+}
+
+/* of a new file: the whole device, and what it is moved by */
+static int file_sectors(struct restore *r, uint64_t *sectors)
+{
+	uint64_t was = 0, all = 0, most = INT64_MAX / 512, start = start_sector(r);
+
+	head_number(r, "start_sector", &was);
+	if (!head_number(r, "device_sectors", &all) && all && all <= most && was < all &&
+	    start <= most - (all - was)) {
+		*sectors = start + (all - was);
+		return 0;
+	}
+	tool_error(r->t, "%s: device_sectors: found %s, expected the size of the store in sectors",
+		   dump_name(r), !all ? "none" : all > most ? "too many" :
+		   "no room behind start_sector");
+	return STATUS_ERROR;
+}
+
 static int make_file(struct restore *r)
 {
 	struct tool *t = r->t;
 	uint64_t sectors = 0;
-	int err, status;
+	int err, status = file_sectors(r, &sectors);
 
-	if (head_number(r, "device_sectors", &sectors) || !sectors || sectors > INT64_MAX / 512) {
-		tool_error(
-			t,
-			"%s: device_sectors: found %s, expected the size of the store in sectors",
-			dump_name(r), sectors ? "too many" : "none");
-		return STATUS_ERROR;
-	}
+	if (status)
+		return status;
 	status = newfile_init(t, &r->nf, t->o.output);
 	if (status)
 		return status;
@@ -225,7 +267,7 @@ static int make_file(struct restore *r)
 		return tool_fail(t, err);
 	r->nf.made = true;
 	err = dmfmt_dev_truncate(r->dev, sectors * 512);
-	return err ? tool_fail(t, err) : 0;
+	return err ? tool_fail(t, err) : set_start(r);
 }
 
 /* a dry run validates against the size that the file would have */
@@ -385,6 +427,8 @@ static int restore_existing(struct restore *r)
 
 	if (!status)
 		status = read_head(r);
+	if (!status)
+		status = set_start(r);
 	if (!status)
 		status = pass(r, NULL, 1, 2);
 	if (!status)

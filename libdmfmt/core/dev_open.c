@@ -416,6 +416,7 @@ void dmfmt_dev_close(struct dmfmt_dev *dev)
 	dmfmt_layer_close(dev->top);
 	free(dev->path);
 	free(dev->holder);
+	free(dev->bad);
 	free(dev);
 }
 

@@ -197,8 +197,8 @@ int dmfmt_foreign_signature(struct dmfmt_ctx *ctx, struct dmfmt_dev *dev, char *
 	return dmfmt_signatures(dev, add_foreign, &l);
 }
 
-/* as sure as a header that makes sense is; entries that only look like some are less */
-#define SURE_CONFIDENCE 80
+/* what a magic is worth; a store that only looks like one is less */
+#define SURE_CONFIDENCE 60
 
 int dmfmt_other_format(struct dmfmt_dev *dev, const struct dmfmt_format *own,
 		       const struct dmfmt_format **other)

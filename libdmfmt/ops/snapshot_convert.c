@@ -2,19 +2,12 @@
 /*
  * A new store of what another one holds, or of ranges that lie in some other file.
  *
- * Everything comes as extents in the order of the logical device; the new store is dense and in the
- * same order, so that a merge has the longest runs there can be:
+ * Everything comes as extents in the order of the logical device (core/regroup.h):
  *
- *	extents       |--- A ---|     |-- B --|           |- C -|      (bytes, any multiple of 512)
- *	new chunks  |.|.......|.......|......|..|       |..|..|..|     (whole ones; runs of them)
  *	new store   header area 0 [ data of entry 0, 1, 2, ... ] area 1 [ ... ]
  *
- * What a new chunk needs and no extent has is what the logical device shows there: the origin, and
- * zeros past its end.
- *
- * The same code runs twice: first it only counts, so that nothing is written if there is too little
- * room or if a part of the origin is missing.  Order of durability: the old header goes; data and
- * areas; the new header.  A cut leaves no store that loads, or the complete one.
+ * The same code runs twice: first it only counts.  Order of durability: the old header goes; data
+ * and areas; the new header.  A cut leaves no store that loads, or the complete one.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -23,14 +16,10 @@
 
 #include "snapshot.h"
 #include "../core/map.h"
+#include "../core/regroup.h"
 
 #define PART_BYTES (1u << 20)		/* of an area */
-#define MOVES 4096u			/* handed to the copier at once, */
-#define MOVE_BYTES (256ull << 20)	/* or about so many bytes */
 #define SLICE_BYTES (64ull << 20)	/* of an extent that are looked at in one go */
-#define LOGICAL_END (1ull << 62)	/* no device is as large */
-
-enum { FROM_STORE, FROM_ORIGIN, FROM_NOWHERE };
 
 /* where extents come from, ascending: the first one that ends behind @to; 1, 0, or negative */
 struct feed {
@@ -45,20 +34,12 @@ struct convert {
 	const char *name;		/* the source's, for messages */
 	uint64_t origin_bytes;		/* DMFMT_NONE: unknown */
 
-	/* where the logical device has been turned into chunks */
-	uint64_t run_chunk, run_index;	/* the run that is open: its first chunk, and entry number */
-	uint64_t next_chunk;		/* end of the chunks that have an entry */
-	uint64_t done;			/* up to this logical byte the data are taken care of */
-	uint64_t n;			/* entries */
-	uint64_t bytes[3];		/* from the store, from the origin, zeros */
+	struct dmfmt_regroup r;
 
 	/* only while writing */
 	struct dmfmt_dev *to;
 	bool fresh;			/* a file that this run made: holes are zeros */
-	struct dmfmt_copier *copier;
-	struct dmfmt_move *moves;
-	size_t nr_moves;
-	uint64_t move_bytes;
+	struct dmfmt_mover mover;
 	struct snap_exception_disk *part;
 	size_t part_slots, fill;	/* slots in a part (an area, or 1 MiB of one); filled ones */
 	uint64_t area, slot;		/* of the part */
@@ -83,11 +64,11 @@ static int put_part(struct convert *c)
 	return ret;
 }
 
-static int put_entries(struct convert *c, uint64_t old_chunk, uint64_t nr)
+static int put_entries(void *arg, uint64_t old_chunk, uint64_t nr)
 {
+	struct convert *c = arg;
 	int ret = 0;
 
-	c->n += nr;
 	while (!ret && nr && c->to) {
 		uint64_t dense = dmfmt_snap_dense_chunk(&c->g, c->area, c->slot + c->fill);
 		size_t i, take = c->part_slots - c->fill;
@@ -118,50 +99,34 @@ static int put_end(struct convert *c)
 
 /* ---- data ---------------------------------------------------------------------------------- */
 
-static int run_moves(struct convert *c)
+/* the new store has them in one piece up to the end of each area */
+static int put_data(void *arg, unsigned src, uint64_t from, uint64_t index, uint64_t within,
+		    uint64_t len)
 {
-	int ret = c->nr_moves ? dmfmt_copier_run(c->copier, c->moves, c->nr_moves) : 0;
-
-	c->nr_moves = 0;
-	c->move_bytes = 0;
-	return ret;
-}
-
-static int add_move(struct convert *c, unsigned src, uint64_t from, uint64_t to, uint64_t len)
-{
-	c->moves[c->nr_moves++] = (struct dmfmt_move){
-		.from = src == FROM_NOWHERE ? DMFMT_NONE : from,
-		.to = to, .len = len, .src = src == FROM_NOWHERE ? 0 : src,
-	};
-	c->move_bytes += len;
-	return c->nr_moves == MOVES || c->move_bytes >= MOVE_BYTES ? run_moves(c) : 0;
-}
-
-/* logical bytes [@to, @to + @len), all inside the run that is open: the new store has them in one
- * piece up to the end of each area */
-static int put_data(struct convert *c, unsigned src, uint64_t from, uint64_t to, uint64_t len)
-{
+	struct convert *c = arg;
 	int ret = 0;
 
-	c->bytes[src] += len;
 	while (!ret && len && c->to) {
-		uint64_t index = c->run_index + (to / c->g.chunk_bytes - c->run_chunk);
-		uint64_t slot = index % c->g.entries, within = to % c->g.chunk_bytes;
+		uint64_t slot = index % c->g.entries;
 		uint64_t piece = (c->g.entries - slot) * c->g.chunk_bytes - within;
 		uint64_t chunk = dmfmt_snap_dense_chunk(&c->g, index / c->g.entries, slot);
 
 		if (piece > len)
 			piece = len;
-		ret = add_move(c, src, from, chunk * c->g.chunk_bytes + within, piece);
+		ret = dmfmt_mover_add(&c->mover, src, from, chunk * c->g.chunk_bytes + within,
+				      piece);
 		from += piece;
-		to += piece;
 		len -= piece;
+		index += c->g.entries - slot;
+		within = 0;
 	}
 	return ret;
 }
 
-static int needs_origin(struct convert *c, uint64_t from, uint64_t to)
+static int needs_origin(void *arg, uint64_t from, uint64_t to)
 {
+	struct convert *c = arg;
+
 	return dmfmt_fail(c->ctx, -EINVAL,
 			  "%s: sectors %" PRIu64 " to %" PRIu64
 			  " are not in the store, but in the new chunk %" PRIu64
@@ -169,63 +134,14 @@ static int needs_origin(struct convert *c, uint64_t from, uint64_t to)
 			  from / c->g.chunk_bytes);
 }
 
-/* up to logical byte @end no extent has anything: the origin, then zeros */
-static int fill_to(struct convert *c, uint64_t end)
-{
-	uint64_t stop = end < c->origin_bytes ? end : c->origin_bytes;
-	int ret = 0;
-
-	if (c->done < stop) {
-		if (!c->origin)
-			return needs_origin(c, c->done, stop);
-		ret = put_data(c, FROM_ORIGIN, c->done, c->done, stop - c->done);
-		c->done = stop;
-	}
-	if (!ret && c->done < end)
-		ret = put_data(c, FROM_NOWHERE, 0, c->done, end - c->done);
-	c->done = end;
-	return ret;
-}
-
-/* nothing more comes for the chunks that are open */
-static int close_run(struct convert *c)
-{
-	return fill_to(c, c->next_chunk * c->g.chunk_bytes);
-}
-
-static int put_slice(struct convert *c, const struct dmfmt_extent *e)
-{
-	uint64_t end = e->to + e->length, first = e->to / c->g.chunk_bytes;
-	uint64_t last = end / c->g.chunk_bytes + !!(end % c->g.chunk_bytes);
-	int ret = 0;
-
-	if (first >= c->next_chunk) {
-		ret = close_run(c);
-		c->run_chunk = c->next_chunk = first;
-		c->run_index = c->n;
-		c->done = first * c->g.chunk_bytes;
-	}
-	if (!ret && last > c->next_chunk) {
-		ret = put_entries(c, c->next_chunk, last - c->next_chunk);
-		c->next_chunk = last;
-	}
-	if (!ret)
-		ret = fill_to(c, e->to);
-	if (!ret)
-		ret = put_data(c, e->from == DMFMT_NONE ? FROM_NOWHERE : FROM_STORE, e->from, e->to,
-			       e->length);
-	c->done = end;
-	return ret;
-}
-
 static int put_extent(struct convert *c, struct dmfmt_extent e)
 {
 	int ret = 0;
 
-	if (e.to > LOGICAL_END || e.length > LOGICAL_END - e.to)
+	if (e.to > DMFMT_LOGICAL_END || e.length > DMFMT_LOGICAL_END - e.to)
 		return dmfmt_fail(c->ctx, -ERANGE,
 				  "%s: sector %" PRIu64 " of the origin, expected at most %" PRIu64
-				  " of them", c->name, e.to >> 9, (uint64_t)(LOGICAL_END >> 9));
+				  " of them", c->name, e.to >> 9, (uint64_t)(DMFMT_LOGICAL_END >> 9));
 	/* what lies past the origin's end must not get an entry: the kernel's merge fails on it */
 	if (e.to >= c->origin_bytes)
 		return 0;
@@ -236,7 +152,7 @@ static int put_extent(struct convert *c, struct dmfmt_extent e)
 
 		if (slice.length > SLICE_BYTES)
 			slice.length = SLICE_BYTES;
-		ret = put_slice(c, &slice);
+		ret = dmfmt_regroup_extent(&c->r, &slice);
 		e.to += slice.length;
 		e.from += e.from == DMFMT_NONE ? 0 : slice.length;
 		e.length -= slice.length;
@@ -251,15 +167,19 @@ static int pass(struct convert *c, const struct feed *feed)
 	uint64_t to = 0;
 	int ret;
 
-	c->run_chunk = c->run_index = c->next_chunk = c->done = c->n = 0;
-	memset(c->bytes, 0, sizeof(c->bytes));
+	c->r = (struct dmfmt_regroup){
+		.block_bytes = c->g.chunk_bytes, .origin_bytes = c->origin_bytes,
+		.blocks = put_entries, .data = put_data,
+		.lacks = c->origin ? NULL : needs_origin, .arg = c,
+	};
+	dmfmt_regroup_begin(&c->r);
 	while ((ret = feed->next(feed->arg, to, &e)) > 0) {
 		ret = put_extent(c, e);
 		if (ret)
 			return ret;
 		to = e.to + e.length;
 	}
-	return ret ? ret : close_run(c);
+	return ret ? ret : dmfmt_regroup_end(&c->r);
 }
 
 /* ---- sizes --------------------------------------------------------------------------------- */
@@ -295,13 +215,13 @@ static int chunks_needed(struct convert *c, const struct feed *feed, uint64_t *c
 
 	if (ret)
 		return ret;
-	*chunks = dmfmt_snap_chunks_needed(&c->g, c->n);
+	*chunks = dmfmt_snap_chunks_needed(&c->g, c->r.nr);
 	if (*chunks == 2)
 		*chunks = 3;	/* an empty one has room for an exception, too */
-	if (!*chunks || *chunks > LOGICAL_END / c->g.chunk_bytes)
+	if (!*chunks || *chunks > DMFMT_LOGICAL_END / c->g.chunk_bytes)
 		return dmfmt_fail(c->ctx, -ERANGE,
 				  "%s: %" PRIu64 " chunks of %u sectors, expected fewer than any device has",
-				  c->name, c->n, c->g.chunk_sectors);
+				  c->name, c->r.nr, c->g.chunk_sectors);
 	return 0;
 }
 
@@ -311,7 +231,7 @@ static int check_room(struct convert *c, const struct dmfmt_dev *to, uint64_t ne
 		return dmfmt_fail(c->ctx, -ENOSPC,
 				  "%s: the device has %" PRIu64 " sectors, expected at least %" PRIu64
 				  " (%" PRIu64 " exceptions of %u sectors)", to->path, to->size >> 9,
-				  needed << c->g.shift, c->n, c->g.chunk_sectors);
+				  needed << c->g.shift, c->r.nr, c->g.chunk_sectors);
 	if (dmfmt_snap_edge(&c->g))
 		dmfmt_log(c->ctx, DMFMT_LOG_WARNING,
 			  "new store: the device has %" PRIu64
@@ -364,37 +284,33 @@ static int write_header(struct convert *c)
 
 static int begin_writing(struct convert *c, struct dmfmt_dev *to)
 {
-	struct dmfmt_copier_opts o = {
-		.src = { c->source, c->origin }, .dst = to, .what = "converting",
-		.total = c->bytes[FROM_STORE] + c->bytes[FROM_ORIGIN] + c->bytes[FROM_NOWHERE],
-		.memory = dmfmt_copier_memory(c->ctx, MOVES * sizeof(*c->moves) + PART_BYTES),
-	};
+	uint64_t total = c->r.bytes[DMFMT_FROM_STORE] + c->r.bytes[DMFMT_FROM_ORIGIN] +
+			 c->r.bytes[DMFMT_FROM_NOWHERE];
 
 	c->to = to;
-	c->fresh = o.fresh = to->flags & DMFMT_OPEN_CREATE;
+	c->fresh = to->flags & DMFMT_OPEN_CREATE;
 	c->part_slots = (size_t)(c->g.chunk_bytes < PART_BYTES ? c->g.chunk_bytes : PART_BYTES) /
 			SNAP_ENTRY;
 	c->part = calloc(c->part_slots, SNAP_ENTRY);
-	c->moves = calloc(MOVES, sizeof(*c->moves));
-	if (!c->part || !c->moves)
+	if (!c->part)
 		return dmfmt_fail(c->ctx, -ENOMEM, "out of memory");
-	return dmfmt_copier_open(c->ctx, &o, &c->copier);
+	return dmfmt_mover_open(&c->mover, c->ctx, c->source, c->origin, to, total, PART_BYTES);
 }
 
 static int write_store(struct convert *c, struct dmfmt_dev *to, const struct feed *feed)
 {
-	uint64_t counted = c->n;
+	uint64_t counted = c->r.nr;
 	int ret = begin_writing(c, to);
 
 	if (!ret)
 		ret = destroy_header(c);
 	if (!ret)
 		ret = pass(c, feed);
-	if (!ret && c->n != counted)
+	if (!ret && c->r.nr != counted)
 		ret = dmfmt_fail(c->ctx, -ESTALE, "%s: has changed while it was read: %" PRIu64
-				 " chunks, expected %" PRIu64, c->name, c->n, counted);
+				 " chunks, expected %" PRIu64, c->name, c->r.nr, counted);
 	if (!ret)
-		ret = run_moves(c);
+		ret = dmfmt_mover_run(&c->mover);
 	if (!ret)
 		ret = put_end(c);
 	if (!ret)
@@ -403,8 +319,7 @@ static int write_store(struct convert *c, struct dmfmt_dev *to, const struct fee
 		ret = dmfmt_dev_flush(to);
 	if (!ret)
 		ret = write_header(c);
-	dmfmt_copier_close(c->copier);
-	free(c->moves);
+	dmfmt_mover_close(&c->mover);
 	free(c->part);
 	return ret;
 }
@@ -426,7 +341,7 @@ static int tell(struct convert *c, uint64_t needed, dmfmt_field_fn fn, void *arg
 	dmfmt_snap_capacity(&c->g, &usable);
 	ret = emit(c, fn, arg, "chunk_size", DMFMT_UNIT_SECTORS, 512, c->g.chunk_sectors);
 	if (!ret)
-		ret = emit(c, fn, arg, "nr_exceptions", DMFMT_UNIT_NONE, 0, c->n);
+		ret = emit(c, fn, arg, "nr_exceptions", DMFMT_UNIT_NONE, 0, c->r.nr);
 	if (!ret)
 		ret = emit(c, fn, arg, "needed_sectors", DMFMT_UNIT_SECTORS, 512,
 			   needed << c->g.shift);
@@ -436,11 +351,11 @@ static int tell(struct convert *c, uint64_t needed, dmfmt_field_fn fn, void *arg
 	if (!ret)
 		ret = emit(c, fn, arg, "usable_chunks", DMFMT_UNIT_CHUNKS, c->g.chunk_bytes, usable);
 	if (!ret)
-		ret = emit(c, fn, arg, "store_bytes", DMFMT_UNIT_BYTES, 1, c->bytes[FROM_STORE]);
+		ret = emit(c, fn, arg, "store_bytes", DMFMT_UNIT_BYTES, 1, c->r.bytes[DMFMT_FROM_STORE]);
 	if (!ret)
-		ret = emit(c, fn, arg, "origin_bytes", DMFMT_UNIT_BYTES, 1, c->bytes[FROM_ORIGIN]);
+		ret = emit(c, fn, arg, "origin_bytes", DMFMT_UNIT_BYTES, 1, c->r.bytes[DMFMT_FROM_ORIGIN]);
 	if (!ret)
-		ret = emit(c, fn, arg, "zero_bytes", DMFMT_UNIT_BYTES, 1, c->bytes[FROM_NOWHERE]);
+		ret = emit(c, fn, arg, "zero_bytes", DMFMT_UNIT_BYTES, 1, c->r.bytes[DMFMT_FROM_NOWHERE]);
 	return ret;
 }
 

@@ -56,7 +56,8 @@ struct wc {
 	struct wc_set losers;		/* wc_load_losers() */
 	bool has_losers;
 	struct wc_flush *flush;
-	struct wc_set damaged;		/* what check leaves for repair: see writecache_check.c */
+	struct wc_set damaged;		/* check: committed entries that break rule 15 or 16, ascending, the
+					 * first 2^20 of them */
 };
 
 static inline bool wc_readable(const struct wc *w)
@@ -185,12 +186,64 @@ uint64_t wc_other_start(struct dmfmt *f);
 /* ---- the rest ---------------------------------------------------------------------------------- */
 
 int wc_check(struct dmfmt *f, unsigned flags, struct dmfmt_report *r);
+/* the format's hooks of the same names */
+bool wc_rescuable(enum dmfmt_code code);
+bool wc_needs_accept(enum dmfmt_code code);
 int wc_repair(struct dmfmt *f, const struct dmfmt_repair_opts *o, struct dmfmt_report *found);
 /* free entries: seq_count becomes 2^64-1, original_sector stays, as the kernel does it; @entries
  * ascending; whole sectors are rewritten, nothing is flushed */
 int wc_free_entries(struct dmfmt *f, const uint64_t *entries, size_t nr);
+
+/* ---- a whole new table (writecache_restore.c) -------------------------------------------------- */
+
+/*
+ * struct wc_table - a superblock and all entries, written from scratch
+ * @ctx, @dev, @g, @what (for the progress): set by the caller; @dev NULL: nothing is written
+ * @sb: the superblock as it is to be stored
+ * @sum: add what wc_table_put() is given to @crc
+ *
+ * Order of durability: wc_table_begin() makes what stands there no cache; entries follow one after
+ * the other, and whatever else the caller writes; wc_table_commit() makes all of it durable and then
+ * writes the first sector: superblock and entries 0 to 27, all or nothing.  A cut before that leaves
+ * what the kernel refuses for ever (magic 0, version 1) and never formats.
+ */
+struct wc_table {
+	struct dmfmt_ctx *ctx;
+	struct dmfmt_dev *dev;
+	const struct wc_geometry *g;
+	const char *what;
+	struct wc_superblock_disk sb;
+	bool sum;
+	uint32_t crc;
+	uint64_t next;			/* entry that comes next */
+	uint8_t sector[512];		/* the first one */
+	struct wc_entry_disk *part;
+	size_t fill, room;
+};
+int wc_table_begin(struct wc_table *t);
+/* @nr pairs of original_sector and seq_count; no more than the table has */
+int wc_table_put(struct wc_table *t, const uint64_t *values, uint64_t nr);
+/* @nr entries of consecutive blocks from @sector on, all with @seq */
+int wc_table_put_run(struct wc_table *t, uint64_t sector, uint64_t seq, uint64_t nr);
+/* the rest is free, and the gap behind it zero */
+int wc_table_put_free(struct wc_table *t);
+int wc_table_commit(struct wc_table *t);
+void wc_table_free(struct wc_table *t);
+
 /* -EEXIST: the device holds what somebody may still want */
 int wc_check_blank(struct dmfmt_ctx *ctx, struct dmfmt_dev *cache);
+/* what the kernel would refuse (-EINVAL), @logical: the larger logical block size of the two devices */
+int wc_new_block_size(struct dmfmt_ctx *ctx, const char *name, uint64_t bytes, uint32_t logical);
+/* the geometry that a format of @cache gives; @origin may be NULL, @bytes 0: the default */
+int wc_new_geometry(struct dmfmt_ctx *ctx, struct dmfmt_dev *cache, struct dmfmt_dev *origin,
+		    uint64_t bytes, struct wc_geometry *g);
+/* log what works with such a cache, but not everywhere */
+int wc_new_warnings(struct dmfmt_ctx *ctx, const struct dmfmt_dev *cache, struct dmfmt_dev *origin,
+		    const struct wc_geometry *g);
+/* before a new cache is written: wc_check_blank(), or with DMFMT_CREATE_FORCE no other superblock is
+ * left where the new cache will be */
+int wc_take_over(struct dmfmt_ctx *ctx, struct dmfmt_dev *cache, const struct wc_geometry *g,
+		 unsigned flags);
 /* a cache of @g with S @seq and all entries free, the gap zeroed; the magic last */
 int wc_format(struct dmfmt_dev *cache, const struct wc_geometry *g, uint64_t seq);
 

@@ -97,21 +97,33 @@ static int all_signatures(const struct search *s, blkid_probe pr)
 	return rc < 0 ? unreadable(s) : 0;
 }
 
-static int one_filesystem(const struct search *s, blkid_probe pr)
+/* the one thing that libblkid would mount; *@type is NULL if there is none, or more than one */
+static int the_filesystem(const struct search *s, blkid_probe pr, const char **type)
 {
-	const char *type, *bytes;
 	int rc;
 
 	blkid_probe_enable_superblocks(pr, 1);
 	blkid_probe_set_superblocks_flags(pr, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_UUID);
 	rc = blkid_do_safeprobe(pr);
-	if (rc == -1)
-		return unreadable(s);
-	type = rc ? NULL : value(pr, "TYPE");
-	if (!s->block)
-		return type ? s->filesystem(s->arg, type, value(pr, "UUID")) : 0;
-	bytes = type ? value(pr, "BLOCK_SIZE") : NULL;
-	return bytes ? s->block(s->arg, type, strtoull(bytes, NULL, 10)) : 0;
+	*type = rc ? NULL : value(pr, "TYPE");
+	return rc == -1 ? unreadable(s) : 0;
+}
+
+static int one_filesystem(const struct search *s, blkid_probe pr)
+{
+	const char *type;
+	int rc = the_filesystem(s, pr, &type);
+
+	return rc || !type ? rc : s->filesystem(s->arg, type, value(pr, "UUID"));
+}
+
+static int block_of_filesystem(const struct search *s, blkid_probe pr)
+{
+	const char *type, *bytes;
+	int rc = the_filesystem(s, pr, &type);
+
+	bytes = rc || !type ? NULL : value(pr, "BLOCK_SIZE");
+	return bytes ? s->block(s->arg, type, strtoull(bytes, NULL, 10)) : rc;
 }
 
 static int search(const struct search *s, blkid_probe pr, int fd)
@@ -164,7 +176,7 @@ int dmfmt_filesystem(struct dmfmt_dev *dev, int (*fn)(void *arg, const char *typ
 int dmfmt_filesystem_block(struct dmfmt_dev *dev,
 			   int (*fn)(void *arg, const char *type, uint64_t bytes), void *arg)
 {
-	struct search s = { .run = one_filesystem, .dev = dev, .block = fn, .arg = arg };
+	struct search s = { .run = block_of_filesystem, .dev = dev, .block = fn, .arg = arg };
 
 	return search_device(&s);
 }

@@ -26,32 +26,46 @@ status='' output='' stderr=''
 # ---- images --------------------------------------------------------------------------------------
 
 # Many images travel on one disk, each as a slice that begins at a multiple of 1 MiB; the guest cuts
-# them out again by dm-linear (scripts/lib.sh).
+# them out again by dm-linear (scripts/lib.sh).  Images of persistent memory travel the same way in a
+# memory of their own.
 pack_begin() {
 	PACK=$BATS_FILE_TMPDIR/pack.img
 	PACK_INDEX=$BATS_FILE_TMPDIR/index
-	PACK_MIB=0
-	rm -f "$PACK"
-	: >"$PACK_INDEX"
+	PMEM=$BATS_FILE_TMPDIR/pmem.img
+	PMEM_INDEX=$BATS_FILE_TMPDIR/index.pmem
+	rm -f "$PACK" "$PMEM"
+	: >"$PACK_INDEX" >"$PMEM_INDEX"
+	# a disk must not be empty, a memory is made of 2 MiB pages
 	truncate -s 1M "$PACK"
+	truncate -s 2M "$PMEM"
 }
 
-# pack_add NAME FILE
-pack_add() {
-	local bytes
-	bytes=$(stat -c %s "$2") || return 1
-	echo "$1 $((PACK_MIB << 11)) $((bytes >> 9))" >>"$PACK_INDEX"
-	truncate -s "$((PACK_MIB + (bytes >> 20) + 1))M" "$PACK"
-	dd if="$2" of="$PACK" bs=1M seek="$PACK_MIB" conv=notrunc,sparse status=none
-	PACK_MIB=$((PACK_MIB + (bytes >> 20) + 1))
+# slice_add IMAGE INDEX UNIT NAME FILE: behind what is there, in multiples of UNIT MiB
+slice_add() {
+	local bytes at
+	bytes=$(stat -c %s "$5") || return 1
+	at=$(($(stat -c %s "$1") >> 20))
+	echo "$4 $((at << 11)) $((bytes >> 9))" >>"$2"
+	truncate -s "$((at + ((bytes >> 20) / $3 + 1) * $3))M" "$1"
+	dd if="$5" of="$1" bs=1M seek="$at" conv=notrunc,sparse status=none
 }
+
+# pack_add NAME FILE, pmem_add NAME FILE
+pack_add() { slice_add "$PACK" "$PACK_INDEX" 1 "$1" "$2"; }
+pmem_add() { slice_add "$PMEM" "$PMEM_INDEX" 2 "$1" "$2"; }
 
 # unpack NAME FILE: the slice as the guest left it
 unpack() {
-	local start sectors
-	read -r _ start sectors < <(grep "^$1 " "$BATS_FILE_TMPDIR/index")
-	dd if="$BATS_FILE_TMPDIR/pack.img" of="$2" bs=1M iflag=skip_bytes,count_bytes conv=sparse \
-		skip=$((start << 9)) count=$((sectors << 9)) status=none
+	local start sectors image
+	for image in pack pmem; do
+		read -r _ start sectors < <(grep -s "^$1 " \
+			"$BATS_FILE_TMPDIR/index$([ $image = pack ] || echo .pmem)") || continue
+		dd if="$BATS_FILE_TMPDIR/$image.img" of="$2" bs=1M iflag=skip_bytes,count_bytes \
+			conv=sparse skip=$((start << 9)) count=$((sectors << 9)) status=none
+		return
+	done
+	echo "unpack $1: no such slice" >&2
+	return 1
 }
 
 # put FILE OFFSET HEX...: overwrite bytes, e.g. put cow 4096 0100000000000000
@@ -169,8 +183,12 @@ equal() {
 # info FILE PATH: one value of snapshot-info, e.g. info cow status.line
 info() { "$DMTOOL" snapshot-info --json "$1" | jq -r ".$2"; }
 
-# verdict FILE: what the kernel will do with it, in the words of `activate` (scripts/lib.sh)
+# the same of writecache-info
+wc_info() { "$DMTOOL" writecache-info --json "$1" "${@:3}" | jq -r ".$2"; }
+
+# verdict FILE [FAMILY [OPTION]...]: what the kernel will do with it, in the words of `activate`
+# (scripts/lib.sh)
 verdict() {
-	"$DMTOOL" snapshot-info --json "$1" |
+	"$DMTOOL" "${2:-snapshot}-info" --json "$1" "${@:3}" |
 		jq -r '.activation | if .verdict == "reject" then .errno else .verdict end'
 }

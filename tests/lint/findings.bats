@@ -12,6 +12,13 @@ list() {
 		grep '[a-z]'
 }
 
+# "family thousand page": whose numbers are whose, and where their rules are told
+families() {
+	printf '%s\n' \
+		'snapshot 1000 dm-snapshot-format.5' \
+		'writecache 2000 dm-writecache-format.5'
+}
+
 @test "findings: numbers and codes stand once" {
 	[ "$(list | wc -l)" -gt 10 ]
 	equal "$(list | awk '{ print $1 }' | sort | uniq -d)" ""
@@ -20,8 +27,19 @@ list() {
 
 @test "findings: codes are family.thing.what, in the family's thousand" {
 	equal "$(list | awk '{ print $3 }' | grep -vE '^"[a-z]+\.[a-z0-9_]+\.[a-z0-9_]+"$' || true)" ""
-	# the snapshot's are 1000 to 1999
-	equal "$(list | awk '$3 ~ /^"snapshot\./ && ($1 < 1000 || $1 > 1999)')" ""
+	local family thousand page code
+	while read -r family thousand page; do
+		equal "$(list | awk -v family="\"$family." -v from="$thousand" \
+			'index($3, family) == 1 && ($1 < from || $1 > from + 999)')" ""
+		# and nobody else's are there
+		equal "$(list | awk -v family="\"$family." -v from="$thousand" \
+			'index($3, family) != 1 && $1 >= from && $1 <= from + 999')" ""
+	done < <(families)
+	# no family has been forgotten here
+	list | sed 's/^[^"]*"\([a-z]*\)\..*/\1/' | sort -u | while read -r code; do
+		families | grep -q "^$code " || echo "$code: not in families()"
+	done >"$BATS_TEST_TMPDIR/out"
+	equal "$(cat "$BATS_TEST_TMPDIR/out")" ""
 }
 
 @test "findings: texts are one line, small first letter, no full stop" {
@@ -29,11 +47,23 @@ list() {
 }
 
 @test "findings: the format's page knows every rule that a finding names" {
-	local rule
-	for rule in $(list | awk '$3 ~ /^"snapshot\./ { print $4 }' | sort -nu); do
-		[ "$rule" -eq 0 ] || grep -qE "^\.It (Sy |Em )?$rule\b|^\.It\b.*\b$rule\b" "$TOP/man/dm-snapshot-format.5" || {
-			echo "dm-snapshot-format(5): no rule $rule"
-			return 1
-		}
-	done
+	local family thousand page rule
+	while read -r family thousand page; do
+		[ "$(list | grep -c "\"$family\\.")" -gt 10 ]
+		for rule in $(list | grep "\"$family\\." | awk '{ print $4 }' | sort -nu); do
+			[ "$rule" -eq 0 ] || grep -qE "^\.It Rule $rule\$" "$TOP/man/$page" || {
+				echo "$page: no rule $rule"
+				return 1
+			}
+		done
+	done < <(families)
+}
+
+@test "findings: the rules of a page stand once each and without a gap" {
+	local family thousand page
+	while read -r family thousand page; do
+		sed -n 's/^\.It Rule //p' "$TOP/man/$page" | sort -n >"$BATS_TEST_TMPDIR/rules"
+		[ "$(wc -l <"$BATS_TEST_TMPDIR/rules")" -gt 10 ]
+		seq "$(wc -l <"$BATS_TEST_TMPDIR/rules")" | cmp - "$BATS_TEST_TMPDIR/rules"
+	done < <(families)
 }

@@ -24,6 +24,9 @@ setup_file() {
 	cp "$dir/cow" "$dir/undone"
 	put "$dir/undone" 4 07
 	"$DMTOOL" snapshot-repair -y --undo "$dir/undofile" "$dir/undone" >/dev/null || [ $? -eq 1 ]
+	fixture writecache/wc-s4096-dup cache "$dir/cache"
+	fixture writecache/wc-s4096-dup origin "$dir/slow"
+	"$DMTOOL" writecache-dump --json-lines "$dir/cache" >"$dir/cache-dump"
 	chmod -R a+rX "$dir"
 }
 
@@ -48,6 +51,35 @@ takes_file() {
 		"$BATS_FILE_TMPDIR/describe.json" >/dev/null
 }
 
+# what the command, or the store that it is given here, is of
+family() {
+	case $1 in
+	writecache-*) echo writecache ;;
+	*) echo snapshot ;;
+	esac
+}
+
+# a sound store for the command, its origin, and how to damage it so that repair -p can mend it
+store() {
+	case $1 in
+	writecache-*) echo "$DIR/cache" ;;
+	*) echo "$DIR/cow" ;;
+	esac
+}
+origin() {
+	case $1 in
+	writecache-*) echo "$DIR/slow" ;;
+	*) echo "$DIR/origin" ;;
+	esac
+}
+damage() {
+	case $1 in
+	# the younger of two entries for sector 0 becomes as old as the other one
+	writecache-*) put "$2" $((64 + 16 * 126 + 8)) 0000000000000000 ;;
+	*) put "$2" 4 07 ;;
+	esac
+}
+
 # only commands whose name says so ever write to a device
 writes() {
 	[[ $1 =~ (create|restore|repair|convert|merge|flush|discard|undo|receive) ]]
@@ -59,42 +91,56 @@ arguments() {
 	rm -rf "$BATS_TEST_TMPDIR/work"
 	mkdir "$BATS_TEST_TMPDIR/work"
 	local work=$BATS_TEST_TMPDIR/work
+	local store origin
+	store=$(store "$command")
+	origin=$(origin "$command")
 	case $command in
-	image) args=("${file:-$DIR/cow}" --output "$work/out") ;;
+	image) args=("${file:-$store}" --output "$work/out") ;;
 	snapshot-create)
 		truncate -s 1M "$work/new"
 		args=("${file:-$work/new}" --chunk-size 8 --no-undo)
 		;;
-	snapshot-find) args=("${file:-$DIR/cow}" 8) ;;
+	writecache-create)
+		truncate -s 1M "$work/new"
+		args=("${file:-$work/new}" --block-size 4096 --no-undo)
+		;;
+	*-find) args=("${file:-$store}" 8) ;;
 	snapshot-restore) args=("${file:-$DIR/dump}" --output "$work/out" --metadata-only) ;;
-	snapshot-repair)
-		cp "$DIR/cow" "$work/cow"
-		args=("${file:-$work/cow}" -p --undo "$work/undo")
+	writecache-restore) args=("${file:-$DIR/cache-dump}" --output "$work/out" --metadata-only) ;;
+	*-repair)
+		cp "$store" "$work/store"
+		args=("${file:-$work/store}" -p --undo "$work/undo")
 		;;
-	cat) args=("${file:-$DIR/cow}" "$DIR/origin" --length 0) ;;
-	fingerprint) args=("${file:-$DIR/origin}" --output "$work/out") ;;
-	snapshot-convert) args=("${file:-$DIR/cow}" "$DIR/origin" --chunk-size 16 --output "$work/out") ;;
+	cat) args=("${file:-$store}" "$origin" --length 0) ;;
+	fingerprint) args=("${file:-$origin}" --output "$work/out") ;;
+	snapshot-convert) args=("${file:-$store}" "$origin" --chunk-size 16 --output "$work/out") ;;
+	writecache-convert) args=("${file:-$store}" "$origin" --block-size 512 --output "$work/out") ;;
 	snapshot-discard)
-		cp "$DIR/cow" "$work/cow"
-		args=("${file:-$work/cow}" --yes --undo "$work/undo")
+		cp "$store" "$work/store"
+		args=("${file:-$work/store}" --yes --undo "$work/undo")
 		;;
-	snapshot-export) args=("${file:-$DIR/cow}" "$DIR/origin" --output "$work/out") ;;
+	*-export) args=("${file:-$store}" "$origin" --output "$work/out") ;;
 	snapshot-merge)
-		cp "$DIR/cow" "$work/cow"
-		cp "$DIR/origin" "$work/origin"
-		args=("${file:-$work/cow}" "$work/origin" --only-snapshot)
+		cp "$store" "$work/store"
+		cp "$origin" "$work/origin"
+		args=("${file:-$work/store}" "$work/origin" --only-snapshot)
+		;;
+	writecache-flush)
+		cp "$store" "$work/store"
+		cp "$origin" "$work/origin"
+		args=("${file:-$work/store}" "$work/origin")
 		;;
 	snapshot-receive)
-		cp "$DIR/origin" "$work/origin"
+		cp "$origin" "$work/origin"
 		args=("${file:-$DIR/stream}" "$work/origin" --undo "$work/undo")
 		;;
-	snapshot-send) args=("${file:-$DIR/cow}" "$DIR/origin" --backward --output "$work/out") ;;
+	snapshot-send) args=("${file:-$store}" "$origin" --backward --output "$work/out") ;;
 	snapshot-size) args=(--origin-size 1G --change 10%) ;;
 	undo)
 		cp "$DIR/undone" "$work/undone"
 		args=("${file:-$DIR/undofile}" "$work/undone")
 		;;
-	*) args=("${file:-$DIR/cow}") ;;
+	*) args=("${file:-$store}") ;;
 	esac
 }
 
@@ -116,7 +162,7 @@ each() {
 		arguments "$1"
 		dm "$1" "${args[@]}" && status_is 0 1 || return 1
 		# a restore without data says so
-		[ "$1" = snapshot-restore ] || equal "$stderr" ""
+		[[ $1 = *-restore ]] || equal "$stderr" ""
 	}
 	each
 }
@@ -221,7 +267,7 @@ each() {
 		for file in /dev/null /dev/zero "$DIR/fifo" "$BATS_TEST_TMPDIR/socket"; do
 			arguments "$1" "$file"
 			# a dump may come from anywhere: these never end or never begin
-			[[ $1 != snapshot-re[sc]* || $file == /dev/null ]] || continue
+			[[ $1 != *-re[sc]* || $file == /dev/null ]] || continue
 			dm "$1" "${args[@]}" && status_is 8 && equal "$output" "" && one_message 2 ||
 				return 1
 		done
@@ -240,11 +286,11 @@ each() {
 			dm "$1" "${args[@]}" || return 1
 			case $1:$file in
 			probe:*) status_is 4 8 ;;
-			snapshot-info:sector) status_is 0 4 8 ;;
+			*-info:sector) status_is 0 4 8 ;;
 			# it asks for no format
 			fingerprint:sector) status_is 0 ;;
 			# no such geometry
-			snapshot-create:*) status_is 8 16 ;;
+			*-create:*) status_is 8 16 ;;
 			*) status_is 4 8 ;;
 			esac && unchanged small || return 1
 			[ "$status" -ne 8 ] || one_message 2 || return 1
@@ -258,37 +304,49 @@ each() {
 		local file
 		takes_file "$1" || return 0
 		# what it overwrites and what not is the next test
-		[ "$1" != snapshot-create ] || return 0
+		[[ $1 != *-create ]] || return 0
 		for file in ext4 random; do
 			cp "$DIR/$file" other
 			remember other
 			arguments "$1" "$BATS_TEST_TMPDIR/other"
 			dm "$1" "${args[@]}" && unchanged other || return 1
 			case $1 in
-			snapshot-info) status_is 0 4 8 || return 1 ;;
+			*-info) status_is 0 4 8 || return 1 ;;
 			fingerprint) status_is 0 || return 1 ;;
 			*) status_is 4 8 || return 1 ;;
 			esac
 			[ "$status" -ne 8 ] || one_message 3 || return 1
-			[[ $file != ext4 || $1 == undo || $1 == snapshot-re[sc]* ]] || says ext4 || return 1
+			[[ $file != ext4 || $1 == undo || $1 == *-re[sc]* ]] || says ext4 || return 1
 		done
 	}
 	each
 }
 
 @test "manners: create refuses what others left, and takes what nobody did" {
-	cp "$DIR/ext4" other
-	remember other
-	dm snapshot-create other --chunk-size 8
-	status_is 8
-	says ext4
-	says --force
-	unchanged other
-	cp "$DIR/random" mine
-	dm snapshot-create mine --chunk-size 8
-	status_is 0
-	dm snapshot-check mine
-	status_is 0
+	local family
+	for family in snapshot writecache; do
+		arguments $family-create
+		args=("${args[@]:1:2}")
+		cp "$DIR/ext4" other
+		remember other
+		dm $family-create other "${args[@]}"
+		status_is 8
+		says ext4
+		says --force
+		unchanged other
+		cp "$DIR/random" mine
+		dm $family-create mine "${args[@]}"
+		status_is 0
+		dm $family-check mine
+		status_is 0
+		# and what it made itself is somebody's
+		remember mine
+		dm $family-create mine "${args[@]}"
+		status_is 8
+		says $family
+		says --force
+		unchanged mine
+	done
 }
 
 # as somebody who may not write; root may always
@@ -317,15 +375,15 @@ unprivileged() {
 		chmod -R a+rX,a-w "$BATS_TEST_TMPDIR/work"
 		case $1 in
 		image) args=("$DIR/cow" --output "$BATS_TEST_TMPDIR/out/image.$RANDOM") ;;
-		fingerprint | snapshot-export | snapshot-send)
+		fingerprint | *-export | snapshot-send)
 			args[${#args[@]}-1]=$BATS_TEST_TMPDIR/out/$1.$RANDOM
 			;;
-		snapshot-restore) cp "$DIR/cow" work/out && chmod 444 work/out ;;
-		snapshot-repair)
-			chmod 644 work/cow
-			put work/cow 4 07
-			chmod 444 work/cow
-			args=("$BATS_TEST_TMPDIR/work/cow" -y --undo "$BATS_TEST_TMPDIR/out/undo.$RANDOM")
+		*-restore) cp "$(store "$1")" work/out && chmod 444 work/out ;;
+		*-repair)
+			chmod 644 work/store
+			damage "$1" work/store
+			chmod 444 work/store
+			args=("$BATS_TEST_TMPDIR/work/store" -y --undo "$BATS_TEST_TMPDIR/out/undo.$RANDOM")
 			;;
 		esac
 		local before
@@ -347,7 +405,7 @@ unprivileged() {
 @test "manners: reading commands leave file and time as they were" {
 	manner() {
 		writes "$1" && return 0
-		cp "$DIR/cow" store
+		cp "$(store "$1")" store
 		remember store
 		local before
 		before=$(stat -c '%Y %Z %s %b' store)
@@ -369,7 +427,7 @@ unprivileged() {
 			equal "$(json .schema_version)" 1 && equal "$(json 'keys_unsorted[0]')" schema &&
 			equal "$(json 'keys_unsorted[1]')" schema_version || return 1
 		[ "$1" = image ] || ! jq -e .format <<<"$output" >/dev/null ||
-			equal "$(json .format)" snapshot || return 1
+			equal "$(json .format)" "$(family "$1")" || return 1
 		for file in ext4 random sector empty; do
 			cp "$DIR/$file" other
 			arguments "$1" "$BATS_TEST_TMPDIR/other"
@@ -385,8 +443,8 @@ unprivileged() {
 		has_option "$1" json-lines || return 0
 		arguments "$1"
 		dm "$1" "${args[@]}" --json-lines && status_is 0 1 && valid_lines || return 1
-		cp "$DIR/cow" other
-		put other 4 07
+		cp "$(store "$1")" other
+		damage "$1" other
 		arguments "$1" "$BATS_TEST_TMPDIR/other"
 		dm "$1" "${args[@]}" --json-lines && valid_lines
 	}
@@ -440,19 +498,21 @@ unprivileged() {
 		local optional
 		optional=$(jq -r --arg c "$1" '.commands[] | select(.name == $c) | .arguments[1].name' \
 			"$DIR/describe.json")
-		[ "$optional" = ORIGIN ] && [ "$1" != snapshot-create ] || return 0
-		local options=()
+		[[ $optional = ORIGIN && $1 != *-create ]] || return 0
+		local options=() store origin
+		store=$(store "$1")
+		origin=$(origin "$1")
 		case $1 in
-		snapshot-convert | snapshot-export) options=(--output "$BATS_TEST_TMPDIR/swapped.$1") ;;
+		*-convert | *-export) options=(--output "$BATS_TEST_TMPDIR/swapped.$1") ;;
 		snapshot-send) options=(--forward --output "$BATS_TEST_TMPDIR/swapped.$1") ;;
-		snapshot-merge) options=(--dry-run) ;;
+		snapshot-merge | writecache-flush) options=(--dry-run) ;;
 		cat) options=(--length 0) ;;
 		esac
-		dm "$1" "$DIR/origin" "$DIR/cow" "${options[@]}" && status_is 16 && equal "$output" "" &&
-			says "dmtool $1 $DIR/cow $DIR/origin" || return 1
-		dm "$1" "$DIR/cow" --origin "$DIR/cow" "${options[@]}" && status_is 8 16 &&
+		dm "$1" "$origin" "$store" "${options[@]}" && status_is 16 && equal "$output" "" &&
+			says "dmtool $1 $store $origin" || return 1
+		dm "$1" "$store" --origin "$store" "${options[@]}" && status_is 8 16 &&
 			equal "$output" "" || return 1
-		dm "$1" "$DIR/cow" "$DIR/origin" "${options[@]}" && status_is 0
+		dm "$1" "$store" "$origin" "${options[@]}" && status_is 0
 	}
 	each
 }
@@ -464,7 +524,7 @@ unprivileged() {
 		rm -f "$name"
 		arguments "$1" "$BATS_TEST_TMPDIR/$name"
 		dm "$1" "${args[@]}" && status_is 8 && says_not $'\033' && one_message 2 || return 1
-		cp "$DIR/cow" "$name"
+		cp "$(store "$1")" "$name"
 		writes "$1" && return 0
 		arguments "$1" "$BATS_TEST_TMPDIR/$name"
 		dm "$1" "${args[@]}" && status_is 0 && says_not $'\033' || return 1
@@ -486,34 +546,40 @@ unprivileged() {
 	each
 }
 
-@test "manners: fsck.DM_snapshot_cow is repair with fsck's manners" {
-	ln -s "$DMTOOL" fsck.DM_snapshot_cow
+@test "manners: repair under the name that fsck looks for has fsck's manners" {
+	local name command
 	fsck() {
-		run --separate-stderr timeout 20 ./fsck.DM_snapshot_cow "$@" </dev/null
+		run --separate-stderr timeout 20 "./$name" "$@" </dev/null
 		printf '%s\n' "$status" "$output" "$stderr"
 	}
-	cp "$DIR/cow" store
-	remember store
-	for options in -n -a -p "-f -y" "-a -C 0" ""; do
-		# shellcheck disable=SC2086 # several options
-		fsck $options store
-		status_is 0
+	while read -r name command; do
+		ln -s "$DMTOOL" "$name"
+		cp "$(store "$command")" store
+		remember store
+		for options in -n -a -p "-f -y" "-a -C 0" ""; do
+			# shellcheck disable=SC2086 # several options
+			fsck $options store
+			status_is 0
+			unchanged store
+		done
+		damage "$command" store
+		remember store
+		fsck -n store
+		status_is 4
 		unchanged store
-	done
-	put store 4 07
-	remember store
-	fsck -n store
-	status_is 4
-	unchanged store
-	fsck -p --undo undofile store
-	status_is 1
-	fsck -n store
-	status_is 0
-	fsck --help
-	status_is 0
-	says fsck.DM_snapshot_cow
-	fsck --no-such-option store
-	status_is 16
-	fsck
-	status_is 16
+		fsck -p --undo "undo.$command" store
+		status_is 1
+		fsck -n store
+		status_is 0
+		fsck --help
+		status_is 0
+		says "$name"
+		fsck --no-such-option store
+		status_is 16
+		fsck
+		status_is 16
+	done < <(jq -r '.commands[] | select(.fsck) | "\(.fsck) \(.name)"' "$DIR/describe.json")
+	# the loop has seen them all
+	[ -e undo.snapshot-repair ]
+	[ -e undo.writecache-repair ]
 }

@@ -32,9 +32,12 @@ must() {
 
 # Cut all images out of the packed disk, as /dev/mapper/NAME.  One dmsetup for all: under emulation
 # starting a program costs as much as most of what is tested here.
+#
+# slices [DISK INDEX]
 slices() {
-	must dmsetup create --concise "$(awk -v disk="${PACK:-/dev/vda}" '
-		{ printf "%s%s,,,rw,0 %s linear %s %s", NR == 1 ? "" : ";", $1, $3, disk, $2 }' /guest/index)"
+	must dmsetup create --concise "$(awk -v disk="${1:-/dev/vda}" '
+		{ printf "%s%s,,,rw,0 %s linear %s %s", NR == 1 ? "" : ";", $1, $3, disk, $2 }' \
+		"${2:-/guest/index}")"
 }
 
 # sectors of a device
@@ -65,3 +68,15 @@ s/.*Cannot allocate memory.*/ENOMEM/;s/.*failed: *//;p;q;}'
 
 # content_of DEVICE: sha256 of all of it
 content_of() { sha256sum "$1" | cut -d ' ' -f 1; }
+
+# stop COMMAND...: as if the power failed right after COMMAND; nothing is synced or unmounted.  What the
+# script has said until then goes out first, so that nothing comes between.
+stop() {
+	for tty in ttyS1 ttyS2; do
+		[ $tty = ttyS1 ] || echo "status 0" >/dev/ttyS2
+		stty -F /dev/$tty raw -echo	# waits until all is out
+	done
+	"$@"
+	echo b >/proc/sysrq-trigger
+	sleep 60
+}
