@@ -575,6 +575,11 @@ static const struct family snapshot = {
 	.unit_field_bytes = 512,
 	.pictures = snapshot_pictures,
 	.data_verb = "merge",
+	.data_done = "the origin is what the snapshot showed, and the store is empty",
+	.data_none = "the store is empty: there is nothing to do",
+	.data_left = "what could not be moved stays in the store: run it again, or read it with "
+		     "snapshot-export",
+	.shared_origin = true,
 };
 
 static const char *const writecache_pictures[] = { "origin", "store", "age", NULL };
@@ -587,6 +592,10 @@ static const struct family writecache = {
 	.unit_field_bytes = 1,
 	.pictures = writecache_pictures,
 	.data_verb = "flush",
+	.data_done = "the origin alone is the whole device, and the cache is clean: every entry is free",
+	.data_none = "the cache is clean: every entry is free",
+	.data_left = "what could not be moved stays in the cache, and the origin must not be used without "
+		     "it: run it again",
 };
 const struct family *const families[] = { &snapshot, &writecache, NULL };
 

@@ -24,6 +24,9 @@ enum {
  * @unit_field: the head field that says what one unit of a record is, in units of @unit_field_bytes
  * @pictures: what map draws (dmfmt_occupancy()), NULL-terminated
  * @data_verb: what bringing its data home is called ("merge")
+ * @data_done: what is so afterwards, @data_none: if there was nothing to do; @data_left: what to do with
+ *             what could not be moved
+ * @shared_origin: several stores may belong to one origin, and the others suffer from what one brings home
  */
 struct family {
 	const char *name, *what;
@@ -31,7 +34,8 @@ struct family {
 	const char *unit_field;
 	uint64_t unit_field_bytes;
 	const char *const *pictures;
-	const char *data_verb;
+	const char *data_verb, *data_done, *data_none, *data_left;
+	bool shared_origin;
 };
 
 enum arg_kind { ARG_DEVICE, ARG_FILE, ARG_SECTOR };

@@ -64,7 +64,7 @@ static void join(struct mapfile *m)
 
 int mapfile_add(struct mapfile *m, const struct map_range *r)
 {
-	if (!m->file.made)
+	if (!m->file.made || m->held)
 		return 0;
 	if (m->nr == RANGES_MAX) {
 		join(m);
@@ -94,13 +94,26 @@ static void line(FILE *out, uint64_t pos, uint64_t size, char status)
 		fprintf(out, "0x%08" PRIX64 "  0x%08" PRIX64 "  %c\n", pos, size, status);
 }
 
-static void comments(struct tool *t, const struct mapfile *m, FILE *out)
+static void head(struct tool *t, FILE *out)
 {
 	char clean[sizeof(t->line)];
-	size_t i;
 
 	fprintf(out, "# Mapfile. Created by dmtool %s\n# Command line: %s\n", dmfmt_version(),
 		human_clean(clean, sizeof(clean), t->line));
+}
+
+static void position(FILE *out, uint64_t pos, char status)
+{
+	fprintf(out, "# current_pos  current_status  current_pass\n0x%08" PRIX64 "     %c               1\n",
+		pos, status);
+	fprintf(out, "#      pos        size  status\n");
+}
+
+static void comments(struct tool *t, const struct mapfile *m, FILE *out)
+{
+	size_t i;
+
+	head(t, out);
 	for (i = 0; i < m->nr && i < COMMENTS_MAX; i++)
 		fprintf(out, "# 0x%08" PRIX64 " is on the store at 0x%08" PRIX64 ": %s: %s\n",
 			m->v[i].to, m->v[i].from, m->v[i].reading ? "read" : "write",
@@ -118,9 +131,7 @@ static void print(struct tool *t, const struct mapfile *m, FILE *out, uint64_t s
 	size_t i;
 
 	comments(t, m, out);
-	fprintf(out, "# current_pos  current_status  current_pass\n0x%08" PRIX64 "     %c               1\n",
-		complete ? size : 0, rest);
-	fprintf(out, "#      pos        size  status\n");
+	position(out, complete ? size : 0, rest);
 	for (i = 0; i < m->nr; i++) {
 		line(out, at, m->v[i].to - at, rest);
 		line(out, m->v[i].to, m->v[i].length, '-');
@@ -129,33 +140,86 @@ static void print(struct tool *t, const struct mapfile *m, FILE *out, uint64_t s
 	line(out, at, size - at, rest);
 }
 
-int mapfile_commit(struct tool *t, struct mapfile *m, uint64_t size, bool complete)
+static int fail(struct tool *t, const struct mapfile *m, int err)
 {
-	FILE *out;
-	int err;
-
-	if (!m->file.made)
-		return 0;
-	join(m);
-	out = fdopen(m->fd, "w");
-	if (out) {
-		m->fd = -1;
-		print(t, m, out, size, complete);
-		err = fflush(out) || ferror(out) || fsync(fileno(out)) ? errno : 0;
-		if (fclose(out) && !err)
-			err = errno;
-	} else {
-		err = errno;
-	}
-	if (!err)
-		return newfile_commit(t, &m->file);
 	tool_error(t, "%s: %s", m->file.temp, strerror(err));
 	return STATUS_ERROR;
 }
 
+/* what was printed is durable and the file gets its name; @out is closed */
+static int finish(struct tool *t, struct mapfile *m, FILE *out)
+{
+	int err = fflush(out) || ferror(out) || fsync(fileno(out)) ? errno : 0;
+
+	if (fclose(out) && !err)
+		err = errno;
+	return err ? fail(t, m, err) : newfile_commit(t, &m->file);
+}
+
+static FILE *take_file(struct mapfile *m)
+{
+	FILE *out = fdopen(m->fd, "w");
+
+	if (out)
+		m->fd = -1;
+	return out;
+}
+
+int mapfile_commit(struct tool *t, struct mapfile *m, uint64_t size, bool complete)
+{
+	FILE *out;
+
+	if (!m->file.made)
+		return 0;
+	join(m);
+	out = take_file(m);
+	if (!out)
+		return fail(t, m, errno);
+	print(t, m, out, size, complete);
+	return finish(t, m, out);
+}
+
+/* ---- of a patch ---- */
+
+int mapfile_begin_held(struct tool *t, struct mapfile *m)
+{
+	if (!m->file.made)
+		return 0;
+	m->held = take_file(m);
+	if (!m->held)
+		return fail(t, m, errno);
+	head(t, m->held);
+	position(m->held, 0, '?');
+	return 0;
+}
+
+int mapfile_held(struct mapfile *m, uint64_t to, uint64_t length)
+{
+	if (!m->held)
+		return 0;
+	line(m->held, m->at, to - m->at, '?');
+	line(m->held, to, length, '+');
+	m->at = to + length;
+	return ferror(m->held) ? -EIO : 0;
+}
+
+int mapfile_commit_held(struct tool *t, struct mapfile *m, uint64_t size)
+{
+	FILE *out = m->held;
+
+	if (!out)
+		return 0;
+	if (size > m->at)
+		line(out, m->at, size - m->at, '?');
+	m->held = NULL;
+	return finish(t, m, out);
+}
+
 void mapfile_drop(struct mapfile *m)
 {
-	if (m->file.made && m->fd >= 0)
+	if (m->held)
+		fclose(m->held);
+	else if (m->file.made && m->fd >= 0)
 		close(m->fd);
 	newfile_drop(&m->file);
 	free(m->v);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Bring home what a store holds: snapshot-merge.  The library does it; this file sees to it that
- * the origin and its other snapshots are what the caller says, and tells what was done.
+ * Bring home what a store holds: snapshot-merge, writecache-flush.  The library does it; this file sees to
+ * it that the origin and its other stores are what the caller says, and tells what was done.  With --to
+ * the data go to a new file instead, and neither device is written.
  */
 #include <errno.h>
 #include <string.h>
@@ -54,10 +55,12 @@ static int check_origin(struct tool *t)
 
 	if (status)
 		return status;
-	if (!origin)
+	if (!origin && !t->o.to_file)
 		return tool_usage(t, "ORIGIN is missing: expected the device that %s belongs to",
 				  t->arg[0]);
-	return check_others(t, origin);
+	if (!origin && t->o.origin_fingerprint)
+		return tool_usage(t, "--origin-fingerprint: the origin is needed to compare it");
+	return origin ? check_others(t, origin) : 0;
 }
 
 static int check_options(struct tool *t)
@@ -66,10 +69,14 @@ static int check_options(struct tool *t)
 
 	if (o->dry_run && (o->save || o->undo || o->mapfile))
 		return tool_usage(t, "--save, --undo and --mapfile: nothing is written with --dry-run");
+	if (o->to_file && (o->save || o->undo || o->dry_run))
+		return tool_usage(t, "--save, --undo and --dry-run: no device is written with --to");
 	if (o->only_snapshot && o->other_cow.nr)
 		return tool_usage(t, "--only-snapshot and --other-cow exclude each other");
-	if (o->mapfile && !o->keep_going)
-		return tool_usage(t, "--mapfile is only taken with --keep-going");
+	if (o->mapfile && !o->keep_going && !o->to_file)
+		return tool_usage(t, t->cmd->family->shared_origin ?
+				  "--mapfile is only taken with --keep-going" :
+				  "--mapfile is only taken with --keep-going or --to");
 	if (!o->rate)
 		return tool_usage(t, "--rate: found 0, expected at least 1 byte per second");
 	return check_origin(t);
@@ -80,7 +87,7 @@ static int check_vouched(struct tool *t)
 {
 	const struct opts *o = &t->o;
 
-	if (o->dry_run || o->only_snapshot || o->other_cow.nr)
+	if (!t->cmd->family->shared_origin || o->dry_run || o->only_snapshot || o->other_cow.nr)
 		return 0;
 	return tool_usage(t, "expected --other-cow=COW2 for each other snapshot of the origin, or "
 			  "--only-snapshot: a merge changes the origin, and every other snapshot of it, "
@@ -224,19 +231,22 @@ static int end_failures(struct writeback *w)
 
 static void print_result(struct writeback *w)
 {
+	const char *group = w->t->cmd->family->data_verb;
 	const struct dmfmt_writeback_result *r = &w->r;
 	struct out *o = w->t->out;
 
-	out_num(o, "merge", "records", r->records, DMFMT_UNIT_NONE);
-	out_num(o, "merge", "bytes", r->bytes, DMFMT_UNIT_BYTES);
-	out_num(o, "merge", "writes", r->writes, DMFMT_UNIT_NONE);
-	out_num(o, "merge", "windows", r->windows, DMFMT_UNIT_NONE);
-	out_num(o, "merge", "failed", r->failed, DMFMT_UNIT_NONE);
-	out_num(o, "merge", "left", r->records_left, DMFMT_UNIT_NONE);
+	out_num(o, group, "records", r->records, DMFMT_UNIT_NONE);
+	out_num(o, group, "bytes", r->bytes, DMFMT_UNIT_BYTES);
+	out_num(o, group, "writes", r->writes, DMFMT_UNIT_NONE);
+	if (!w->t->o.to_file)
+		out_num(o, group, "windows", r->windows, DMFMT_UNIT_NONE);
+	out_num(o, group, "failed", r->failed, DMFMT_UNIT_NONE);
+	if (!w->t->o.to_file)
+		out_num(o, group, "left", r->records_left, DMFMT_UNIT_NONE);
 	if (r->bytes_beyond)
-		out_num(o, "merge", "bytes_beyond", r->bytes_beyond, DMFMT_UNIT_BYTES);
+		out_num(o, group, "bytes_beyond", r->bytes_beyond, DMFMT_UNIT_BYTES);
 	if (w->t->o.verify && !w->t->o.dry_run)
-		out_bool(o, "merge", "verified", true);
+		out_bool(o, group, "verified", true);
 }
 
 static void print_saved(struct writeback *w)
@@ -263,17 +273,17 @@ static void print_saved(struct writeback *w)
 
 static void print_end(struct writeback *w)
 {
+	const struct family *family = w->t->cmd->family;
 	struct tool *t = w->t;
 
 	if (t->o.dry_run)
 		out_text(t->out, "nothing was changed");
 	else if (w->r.failed)
-		out_text(t->out, "what could not be moved stays in the store: run it again, or read it "
-			 "with snapshot-export");
+		out_text(t->out, "%s", family->data_left);
 	else if (!w->r.records && !w->r.records_left)
-		out_text(t->out, "the store is empty: there is nothing to do");
+		out_text(t->out, "%s", family->data_none);
 	else
-		out_text(t->out, "the origin is what the snapshot showed, and the store is empty");
+		out_text(t->out, "%s", family->data_done);
 }
 
 static void hints(struct writeback *w)
@@ -334,16 +344,25 @@ static int sync_both(struct writeback *w)
 	return err ? err : dmfmt_dev_sync(w->s.dev);
 }
 
+static struct dmfmt_writeback_opts options(struct writeback *w)
+{
+	const struct opts *o = &w->t->o;
+
+	return (struct dmfmt_writeback_opts){
+		.size = sizeof(struct dmfmt_writeback_opts), .failed = on_failure, .arg = w,
+		.rate = o->rate == DMFMT_NONE ? 0 : o->rate,
+		.flags = (o->dry_run ? DMFMT_WRITEBACK_DRY_RUN : 0) |
+			 (o->verify ? DMFMT_WRITEBACK_VERIFY : 0) |
+			 (o->keep_going ? DMFMT_WRITEBACK_KEEP_GOING : 0) |
+			 (o->accept_loss != DMFMT_NONE ? DMFMT_WRITEBACK_ACCEPT_LOSS : 0),
+		.accept_loss = o->accept_loss == DMFMT_NONE ? 0 : o->accept_loss,
+	};
+}
+
 static int move(struct writeback *w)
 {
+	const struct dmfmt_writeback_opts o = options(w);
 	struct tool *t = w->t;
-	struct dmfmt_writeback_opts o = {
-		.size = sizeof(o), .failed = on_failure, .arg = w,
-		.rate = t->o.rate == DMFMT_NONE ? 0 : t->o.rate,
-		.flags = (t->o.dry_run ? DMFMT_WRITEBACK_DRY_RUN : 0) |
-			 (t->o.verify ? DMFMT_WRITEBACK_VERIFY : 0) |
-			 (t->o.keep_going ? DMFMT_WRITEBACK_KEEP_GOING : 0),
-	};
 	int err = protect_others(w);
 
 	if (err) {
@@ -359,6 +378,113 @@ static int move(struct writeback *w)
 	return report(w, err);
 }
 
+static void print_origin(struct tool *t)
+{
+	int err;
+	const char *origin = store_origin_path(t, &err);
+
+	if (!origin)
+		return;
+	out_str(t->out, NULL, "origin", origin);
+	/* a device that is too short was refused; a larger one may be any device */
+	out_str(t->out, NULL, "origin_proof", t->o.origin_fingerprint ?
+		"fingerprint" : "none: a store does not say whose it is");
+}
+
+static int to_origin(struct writeback *w)
+{
+	struct tool *t = w->t;
+	int status = open_all(w);
+
+	if (!status)
+		status = tool_begin(t, t->arg[0], t->cmd->family->name);
+	if (status)
+		return status;
+	print_origin(t);
+	return move(w);
+}
+
+/* ---- to a file ---- */
+
+static int on_held(void *arg, const struct dmfmt_extent *e)
+{
+	struct writeback *w = arg;
+
+	return mapfile_held(&w->map, e->to, e->length);
+}
+
+static uint64_t file_bytes(struct dmfmt_dev *dev)
+{
+	struct dmfmt_dev_info info = { .size = sizeof(info) };
+
+	dmfmt_dev_get_info(dev, &info);
+	return info.size_bytes;
+}
+
+/* the file has its content: it and the map get their names */
+static int commit_patch(struct writeback *w, struct newfile *nf, uint64_t size)
+{
+	struct tool *t = w->t;
+	int status = newfile_commit(t, nf);
+
+	if (!status)
+		status = mapfile_commit_held(t, &w->map, size);
+	if (status)
+		return tool_abort(t, status, "the file could not be made");
+	print_result(w);
+	out_str(t->out, NULL, "to", t->o.to_file);
+	if (t->o.mapfile)
+		out_str(t->out, NULL, "mapfile", t->o.mapfile);
+	out_text(t->out, w->r.failed ? "what failed is not in the file" :
+		 "the file holds everything that the origin lacks; neither device was changed");
+	return tool_end(t, w->r.failed ? STATUS_LEFT : 0);
+}
+
+static int make_patch(struct writeback *w, struct newfile *nf)
+{
+	const struct dmfmt_writeback_opts o = options(w);
+	struct tool *t = w->t;
+	struct dmfmt_dev *dev;
+	int err = dmfmt_dev_open(t->ctx, nf->temp, DMFMT_OPEN_CREATE, &dev), ret;
+	uint64_t size;
+
+	if (err)
+		return tool_fail(t, err);
+	nf->made = true;
+	w->r.size = sizeof(w->r);
+	err = dmfmt_patch(w->s.f, dev, &o, on_held, w, &w->r);
+	size = file_bytes(dev);
+	dmfmt_dev_close(dev);
+	ret = end_failures(w);
+	if (err || ret)
+		return tool_fail(t, err ? err : ret);
+	return commit_patch(w, nf, size);
+}
+
+static int to_file(struct writeback *w)
+{
+	struct newfile nf = { 0 };
+	struct tool *t = w->t;
+	int status = store_open_both(t, &w->s, 0, 0);
+
+	if (!status)
+		status = fingerprint_apply(t, w->s.f);
+	if (!status)
+		status = newfile_init(t, &nf, t->o.to_file);
+	if (!status)
+		status = mapfile_init(t, &w->map, t->o.mapfile);
+	if (!status)
+		status = mapfile_begin_held(t, &w->map);
+	if (!status)
+		status = tool_begin(t, t->arg[0], t->cmd->family->name);
+	if (!status) {
+		print_origin(t);
+		status = make_patch(w, &nf);
+	}
+	newfile_drop(&nf);
+	return status;
+}
+
 int verb_writeback(struct tool *t)
 {
 	struct writeback w = { .t = t };
@@ -366,19 +492,7 @@ int verb_writeback(struct tool *t)
 
 	if (status)
 		return status;
-	status = open_all(&w);
-	if (!status)
-		status = tool_begin(t, t->arg[0], t->cmd->family->name);
-	if (!status) {
-		int err;
-		const char *origin = store_origin_path(t, &err);
-
-		out_str(t->out, NULL, "origin", origin);
-		/* a device that is too short was refused; a larger one may be any device */
-		out_str(t->out, NULL, "origin_proof", t->o.origin_fingerprint ?
-			"fingerprint" : "none: a store does not say whose it is");
-		status = move(&w);
-	}
+	status = t->o.to_file ? to_file(&w) : to_origin(&w);
 	close_all(&w);
 	return status;
 }

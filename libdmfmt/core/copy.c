@@ -12,14 +12,23 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "format.h"
+#include "moving.h"
 
 #define WINDOW_MOVES (256u << 10)
 #define WINDOW_MOVES_MIN (16u << 10)
 #define WINDOW_BYTES (1ull << 30)
+/* windows that must not take longer than half a minute: what they aim at, and how they begin */
+#define PACE_MS 25000u
+#define PACE_GROWTH 8u
+#define PACE_FIRST_BYTES (32u << 20)
+#define PACE_FIRST_MOVES 4096u
+#define PACE_LEAST_BYTES (1u << 20)
+#define PACE_LEAST_MOVES 256u
 
 /* ---- is it sound? -------------------------------------------------------------------------- */
 
@@ -66,19 +75,116 @@ static int check_metadata(struct dmfmt *f, const char *what)
 	return ret;
 }
 
+static int need_whole_handle(struct dmfmt *f, const char *what)
+{
+	if (!(f->flags & DMFMT_OPEN_HEADER_ONLY))
+		return 0;
+	return dmfmt_fail(f->ctx, -EINVAL, "%s: %s: the handle was opened for its header only",
+			  f->dev->path, what);
+}
+
 int dmfmt_need_sound(struct dmfmt *f, const char *what)
 {
 	int ret;
 
 	if (f->sound)
 		return 0;
-	if (f->flags & DMFMT_OPEN_HEADER_ONLY)
-		return dmfmt_fail(f->ctx, -EINVAL, "%s: %s: the handle was opened for its header only",
-				  f->dev->path, what);
-	ret = check_metadata(f, what);
+	ret = need_whole_handle(f, what);
+	if (!ret)
+		ret = check_metadata(f, what);
 	if (!ret)
 		ret = dmfmt_check_proof(f);
 	f->sound = !ret;
+	return ret;
+}
+
+/* ---- or its losses accepted? --------------------------------------------------------------- */
+
+/*
+ * What a report says about losses: @why is the first fatal finding that a rescue tolerates; false: there
+ * is one that nothing does.
+ */
+static bool weigh(const struct dmfmt *f, const struct dmfmt_report *r, struct dmfmt_loss *l,
+		  const struct dmfmt_finding **why)
+{
+	size_t i;
+
+	for (i = 0; i < dmfmt_report_nr(r); i++) {
+		const struct dmfmt_finding *d = dmfmt_report_get(r, i);
+		enum dmfmt_code code = dmfmt_report_code(r, i);
+
+		if (f->format->needs_accept && f->format->needs_accept(code)) {
+			l->homeless += d->loss;
+			continue;
+		}
+		if (d->severity != DMFMT_SEV_FATAL)
+			continue;
+		if (!f->format->rescuable || !f->format->rescuable(code))
+			return false;
+		l->lost += d->loss;
+		l->rescue = true;
+		if (!*why)
+			*why = d;
+	}
+	return true;
+}
+
+static int refuse_loss(struct dmfmt *f, const struct dmfmt_loss *l, const struct dmfmt_finding *why)
+{
+	const char *end = "past the end of the origin", *verb = f->format->data_verb;
+	char what[128];
+
+	if (l->lost && l->homeless)
+		snprintf(what, sizeof(what), "%" PRIu64 " blocks are lost and %" PRIu64 " lie %s",
+			 l->lost, l->homeless, end);
+	else if (l->homeless)
+		snprintf(what, sizeof(what), "%" PRIu64 " block%s %s", l->homeless,
+			 l->homeless == 1 ? " lies" : "s lie", end);
+	else
+		snprintf(what, sizeof(what), "%" PRIu64 " block%s lost", l->lost,
+			 l->lost == 1 ? " is" : "s are");
+	return dmfmt_fail(f->ctx, -EUCLEAN,
+			  "%s: %s refused: %s, expected %s--accept-loss=%" PRIu64 " (%s%ssee dmtool %s-check)",
+			  f->dev->path, verb, what, l->rescue ? "--keep-going " : "",
+			  l->lost + l->homeless, why ? why->message : "", why ? "; " : "",
+			  f->format->name);
+}
+
+static int judge_loss(struct dmfmt *f, const struct dmfmt_writeback_opts *o, const struct dmfmt_report *r,
+		      struct dmfmt_loss *l)
+{
+	bool keep = o->flags & DMFMT_WRITEBACK_KEEP_GOING, told = o->flags & DMFMT_WRITEBACK_ACCEPT_LOSS;
+	const struct dmfmt_finding *why = NULL;
+	uint64_t accepted = told ? o->accept_loss : 0;
+
+	if (!weigh(f, r, l, &why))
+		return judge(f, f->format->data_verb, r);
+	if (l->rescue ? keep && told && l->lost + l->homeless == accepted : l->homeless == accepted)
+		return 0;
+	return refuse_loss(f, l, why);
+}
+
+int dmfmt_need_accepted(struct dmfmt *f, const struct dmfmt_writeback_opts *o, struct dmfmt_loss *loss)
+{
+	struct dmfmt_report *r;
+	int ret;
+
+	*loss = (struct dmfmt_loss){ 0 };
+	if (!f->format->rescuable && !f->format->needs_accept && !(o->flags & DMFMT_WRITEBACK_ACCEPT_LOSS))
+		return dmfmt_need_sound(f, f->format->data_verb);
+	ret = need_whole_handle(f, f->format->data_verb);
+	if (ret)
+		return ret;
+	r = dmfmt_report_new(f->ctx, 1);
+	if (!r)
+		return dmfmt_fail(f->ctx, -ENOMEM, "%s: no memory for a report", f->dev->path);
+	ret = f->format->check(f, 0, r);
+	if (!ret)
+		ret = judge_loss(f, o, r, loss);
+	dmfmt_report_free(r);
+	if (!ret)
+		ret = dmfmt_check_proof(f);
+	f->sound = !ret && !loss->rescue;
 	return ret;
 }
 
@@ -118,74 +224,63 @@ static int need_origin(struct dmfmt *f, const char *what)
 
 /*
  * struct run - one write-back
- * @copier: made with the first window, which says how large a unit is
- * @failed: units of this window that could not be moved; as many as a window has at most
- * @first_pass: of them are from the copy and sorted; the comparison adds to them
- * @verifying: the comparison is going on
+ * @m: copying and what failed; its copier is made with the first window, which says how large a unit is
+ * @room: moves that there is memory for; @b.room may be less
  * @before: records in the store at the beginning
+ * @begun: when the window at hand was begun
  */
 struct run {
 	struct dmfmt *f;
-	struct dmfmt_writeback_opts o;
+	struct dmfmt_moving m;
 	struct dmfmt_writeback_result *r;
 	struct dmfmt_batch b;
-	struct dmfmt_copier *copier;
-	struct dmfmt_move *failed;
-	size_t nr_failed, room_failed, first_pass;
-	bool verifying;
+	size_t room;
 	uint64_t before;
+	struct timespec begun;
 };
 
-static int by_to(const void *a, const void *b)
-{
-	const struct dmfmt_move *x = a, *y = b;
+/* ---- how large a window is ---- */
 
-	return x->to < y->to ? -1 : x->to > y->to;
+/* half a minute, as far as the last window tells; the first one is small because nothing is known yet */
+static void first_pace(struct run *w)
+{
+	uint64_t most = w->f->format->window_bytes, rate = w->m.o.rate;
+
+	w->b.max_bytes = most ? most : WINDOW_BYTES;
+	w->b.room = w->room;
+	if (!most || w->f->ctx->window || w->m.o.flags & DMFMT_WRITEBACK_DRY_RUN)
+		return;
+	if (w->b.max_bytes > PACE_FIRST_BYTES)
+		w->b.max_bytes = PACE_FIRST_BYTES;
+	if (rate && rate < w->b.max_bytes / (PACE_MS / 1000))
+		w->b.max_bytes = rate * (PACE_MS / 1000);
+	if (w->b.max_bytes < PACE_LEAST_BYTES)
+		w->b.max_bytes = PACE_LEAST_BYTES;
+	if (w->b.room > PACE_FIRST_MOVES)
+		w->b.room = PACE_FIRST_MOVES;
 }
 
-static void sort_failed(struct run *w)
+/* what took @ms for @used: how much that is in PACE_MS, and never much more than that */
+static uint64_t scale(uint64_t used, uint64_t ms, uint64_t least, uint64_t most)
 {
-	if (w->nr_failed > 1)
-		qsort(w->failed, w->nr_failed, sizeof(*w->failed), by_to);
+	uint64_t v = ms < PACE_MS / PACE_GROWTH ? used * PACE_GROWTH : used * PACE_MS / ms;
+
+	return v < least ? least : v > most ? most : v;
 }
 
-static int keep_failed(struct run *w, const struct dmfmt_move *unit)
+static void next_pace(struct run *w, uint64_t bytes)
 {
-	struct dmfmt_move *v;
-	size_t room;
+	uint64_t most = w->f->format->window_bytes, ms;
+	struct timespec now;
 
-	if (w->nr_failed == w->room_failed) {
-		room = w->room_failed ? 2 * w->room_failed : 256;
-		v = realloc(w->failed, room * sizeof(*v));
-		if (!v)
-			return dmfmt_fail(w->f->ctx, -ENOMEM, "%s: no memory for %zu failures",
-					  w->f->dev->path, room);
-		w->failed = v;
-		w->room_failed = room;
-	}
-	w->failed[w->nr_failed++] = *unit;
-	return 0;
-}
-
-static int on_failure(void *arg, const struct dmfmt_move *unit, bool reading, int err)
-{
-	struct run *w = arg;
-	struct dmfmt_failure x = { .size = sizeof(x), .to = unit->to, .from = unit->from,
-				   .length = unit->len, .reading = reading, .error = err };
-	struct dmfmt_move u = *unit;
-	int ret;
-
-	/* the last chunk of an origin may be cut off */
-	if (u.len > w->f->origin->size - u.to)
-		x.length = u.len = w->f->origin->size - u.to;
-	if (w->verifying && w->first_pass &&
-	    bsearch(&u, w->failed, w->first_pass, sizeof(u), by_to))
-		return 0;	/* what was not written cannot be the same */
-	ret = keep_failed(w, &u);
-	if (ret)
-		return ret;
-	w->r->failed++;
-	return w->o.failed ? w->o.failed(w->o.arg, &x) : 0;
+	if (!most || w->f->ctx->window)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ms = (uint64_t)(now.tv_sec - w->begun.tv_sec) * 1000 + now.tv_nsec / 1000000 -
+	     w->begun.tv_nsec / 1000000;
+	w->b.max_bytes = scale(bytes, ms, PACE_LEAST_BYTES, most);
+	w->b.room = (size_t)scale(w->b.nr, ms, w->room < PACE_LEAST_MOVES ? w->room : PACE_LEAST_MOVES,
+				  w->room);
 }
 
 /* half of a quarter of the memory is for the moves, the other half for those that fail */
@@ -193,17 +288,20 @@ static int open_window(struct run *w)
 {
 	uint64_t room = w->f->ctx->memory / 8 / sizeof(*w->b.moves);
 
-	w->b.room = room > WINDOW_MOVES ? WINDOW_MOVES :
-		    room < WINDOW_MOVES_MIN ? WINDOW_MOVES_MIN : (size_t)room;
+	w->room = room > WINDOW_MOVES ? WINDOW_MOVES :
+		  room < WINDOW_MOVES_MIN ? WINDOW_MOVES_MIN : (size_t)room;
 	if (w->f->ctx->window)
-		w->b.room = w->f->ctx->window;
-	w->b.max_bytes = WINDOW_BYTES;
-	w->b.moves = malloc(w->b.room * sizeof(*w->b.moves));
+		w->room = w->f->ctx->window;
+	w->m.tables = 2 * w->room * sizeof(*w->b.moves);
+	w->b.moves = malloc(w->room * sizeof(*w->b.moves));
 	if (!w->b.moves)
 		return dmfmt_fail(w->f->ctx, -ENOMEM, "%s: no memory for %zu moves", w->f->dev->path,
-				  w->b.room);
+				  w->room);
+	first_pace(w);
 	return 0;
 }
+
+/* ---- windows ---- */
 
 static uint64_t total_bytes(const struct run *w)
 {
@@ -211,73 +309,56 @@ static uint64_t total_bytes(const struct run *w)
 	       0 : w->before * w->b.unit_bytes;
 }
 
-static int open_copier(struct run *w)
-{
-	struct dmfmt *f = w->f;
-	struct dmfmt_copier_opts o = {
-		.src = { f->dev }, .dst = f->origin, .unit = w->b.unit_bytes, .arg = w,
-		.rate = w->o.rate, .what = "writing back", .total = total_bytes(w),
-		.memory = dmfmt_copier_memory(f->ctx, 2 * w->b.room * sizeof(*w->b.moves)),
-		.failed = w->o.flags & DMFMT_WRITEBACK_KEEP_GOING ? on_failure : NULL,
-	};
-
-	return w->copier ? 0 : dmfmt_copier_open(f->ctx, &o, &w->copier);
-}
-
-/* data of the window are on the destination, durably, but for those in w->failed */
+/* data of the window are on the destination, durably, but for those in w->m.failed */
 static int move_window(struct run *w)
 {
-	int ret = open_copier(w);
-
-	w->nr_failed = w->first_pass = 0;
-	w->verifying = false;
-	if (!ret)
-		ret = dmfmt_copier_run(w->copier, w->b.moves, w->b.nr);
-	if (!ret)
-		ret = dmfmt_dev_flush(w->f->origin);
-	sort_failed(w);
-	if (ret || !(w->o.flags & DMFMT_WRITEBACK_VERIFY))
-		return ret;
-	w->first_pass = w->nr_failed;
-	w->verifying = true;
-	ret = dmfmt_copier_verify(w->copier, w->b.moves, w->b.nr);
-	sort_failed(w);
-	return ret;
+	w->m.unit = w->b.unit_bytes;
+	w->m.total = total_bytes(w);
+	return dmfmt_moving_run(&w->m, w->b.moves, w->b.nr, true);
 }
 
-static void count_window(struct run *w)
+/* how much the window moves */
+static uint64_t count_window(struct run *w)
 {
+	uint64_t bytes = 0;
 	size_t i;
 
 	for (i = 0; i < w->b.nr; i++)
-		w->r->bytes += w->b.moves[i].len;
-	for (i = 0; i < w->nr_failed; i++)
-		w->r->bytes -= w->failed[i].len;
+		bytes += w->b.moves[i].len;
+	w->r->bytes += bytes;
+	for (i = 0; i < w->m.nr_failed; i++)
+		w->r->bytes -= w->m.failed[i].len;
 	w->r->writes += w->b.nr;
 	w->r->windows++;
 	w->r->bytes_beyond += w->b.beyond;
+	return bytes;
 }
 
 static int do_window(struct run *w)
 {
 	int ret = w->b.nr ? move_window(w) : 0;
+	uint64_t bytes;
 
 	if (ret)
 		return ret;
-	count_window(w);
-	w->b.failed = w->failed;
-	w->b.nr_failed = w->nr_failed;
-	return w->f->format->retire(w->f, &w->b);
+	bytes = count_window(w);
+	w->b.failed = w->m.failed;
+	w->b.nr_failed = w->m.nr_failed;
+	ret = w->f->format->retire(w->f, &w->b);
+	if (!ret && w->b.nr)
+		next_pace(w, bytes);
+	return ret;
 }
 
 static int windows(struct run *w)
 {
 	const struct dmfmt_format *fmt = w->f->format;
-	bool dry = w->o.flags & DMFMT_WRITEBACK_DRY_RUN;
+	bool dry = w->m.o.flags & DMFMT_WRITEBACK_DRY_RUN;
 	int ret;
 
 	for (;;) {
-		w->b.nr = w->nr_failed = w->b.nr_failed = 0;
+		clock_gettime(CLOCK_MONOTONIC, &w->begun);
+		w->b.nr = w->m.nr_failed = w->b.nr_failed = 0;
 		w->b.failed = NULL;
 		w->b.beyond = 0;
 		ret = fmt->plan(w->f, &w->b);
@@ -294,32 +375,32 @@ static int windows(struct run *w)
 	}
 }
 
-static int write_back(struct run *w)
+static int write_back(struct run *w, const struct dmfmt_loss *loss)
 {
 	const struct dmfmt_format *fmt = w->f->format;
-	bool dry = w->o.flags & DMFMT_WRITEBACK_DRY_RUN;
+	bool dry = w->m.o.flags & DMFMT_WRITEBACK_DRY_RUN;
 	int ret = fmt->prepare(w->f, dry);
 
 	if (ret)
 		return ret;
 	w->before = w->r->records_left = fmt->remaining(w->f);
-	ret = open_window(w);
+	ret = loss->rescue ? dmfmt_moving_lost(&w->m) : 0;
+	if (!ret)
+		ret = open_window(w);
 	if (!ret)
 		ret = windows(w);
 	w->r->records_left = fmt->remaining(w->f);
 	if (!dry)
 		w->r->records = w->before - w->r->records_left;
-	if (w->copier)
-		dmfmt_copier_close(w->copier);
+	dmfmt_moving_free(&w->m);
 	free(w->b.moves);
-	free(w->failed);
 	return ret;
 }
 
 static int write_back_args(struct dmfmt *f, const struct dmfmt_writeback_opts *o)
 {
 	const unsigned known = DMFMT_WRITEBACK_DRY_RUN | DMFMT_WRITEBACK_VERIFY |
-			       DMFMT_WRITEBACK_KEEP_GOING;
+			       DMFMT_WRITEBACK_KEEP_GOING | DMFMT_WRITEBACK_ACCEPT_LOSS;
 	int ret = begin(f, "write-back", (const void *)f->format->plan);
 
 	if (!ret && (o->flags & ~known))
@@ -337,26 +418,23 @@ int dmfmt_writeback(struct dmfmt *f, const struct dmfmt_writeback_opts *o,
 		    struct dmfmt_writeback_result *r)
 {
 	struct dmfmt_writeback_result mine = { .size = sizeof(mine) };
-	struct run w = { .f = f, .r = &mine, .o = { .size = sizeof(w.o) } };
-	size_t size = r ? r->size : 0;
+	struct run w = { .f = f, .r = &mine, .m = { .f = f, .r = &mine } };
+	struct dmfmt_loss loss;
 	int ret;
 
 	if (!f)
 		return -EINVAL;
-	if (o)
-		memcpy(&w.o, o, o->size < sizeof(w.o) ? o->size : sizeof(w.o));
-	ret = write_back_args(f, &w.o);
+	w.m.dst = f->origin;
+	dmfmt_moving_opts(&w.m, o);
+	ret = write_back_args(f, &w.m.o);
 	if (!ret)
-		ret = dmfmt_need_sound(f, "merge");
+		ret = dmfmt_need_accepted(f, &w.m.o, &loss);
 	if (!ret) {
-		ret = write_back(&w);
+		ret = write_back(&w, &loss);
 		/* the next user looks for himself at what a run has left */
-		f->sound = w.o.flags & DMFMT_WRITEBACK_DRY_RUN;
+		f->sound = f->sound && w.m.o.flags & DMFMT_WRITEBACK_DRY_RUN;
 	}
-	if (r) {
-		mine.size = size;
-		memcpy(r, &mine, size < sizeof(mine) ? size : sizeof(mine));
-	}
+	dmfmt_moving_result(&w.m, r);
 	return finish(f, "write-back", ret);
 }
 
@@ -410,7 +488,7 @@ int dmfmt_protect(struct dmfmt *f, struct dmfmt *other, uint64_t *copied)
 		return -EINVAL;
 	ret = protect_args(f, other);
 	if (!ret)
-		ret = dmfmt_need_sound(f, "merge");
+		ret = dmfmt_need_sound(f, f->format->data_verb);
 	if (!ret)
 		ret = dmfmt_need_sound(other, "adding exceptions");
 	if (!ret) {

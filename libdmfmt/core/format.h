@@ -49,7 +49,7 @@ struct dmfmt_builder {
 
 /*
  * struct dmfmt_batch - a window of records that are moved and then retired together
- * @moves: the family fills up to @room; @nr
+ * @moves: the family fills up to @room; @nr; retire() may change their order
  * @first, @end: the records that it stands for (the family's own numbering)
  * @unit_bytes: a failure is isolated to units of this size, counted from a move's start
  * @max_bytes: about how much a window should move at most; whole areas (or what the family has) count more
@@ -71,6 +71,10 @@ struct dmfmt_format {
 	const char *name;		/* "snapshot" */
 	const char *blkid_type;		/* libblkid's name of it */
 	const char *what;		/* "dm-snapshot exception store" */
+	const char *data_verb;		/* what bringing its data home is called: "merge" */
+	/* how much of it is retired together at most, and less if that takes longer than half a minute;
+	 * 0: about 1 GiB, however long it takes */
+	uint64_t window_bytes;
 	bool has_start;			/* may begin behind the device's first sector: dev->start */
 	const struct dmfmt_column *columns;
 	size_t nr_columns;
@@ -142,6 +146,10 @@ struct dmfmt_format {
 	/* a finding that is not fatal but whose loss a write-back has to be told (blocks past the end of the
 	 * origin); NULL: none */
 	bool (*needs_accept)(enum dmfmt_code code);
+	/* optional, for a rescue: every extent that is in the store and whose data are not on the device;
+	 * *unknown: records that cannot be read, so that nobody can say what they held */
+	int (*lost)(struct dmfmt *f, int (*fn)(void *arg, const struct dmfmt_extent *e), void *arg,
+		    uint64_t *unknown);
 	/* see dmfmt_protect(); @other is of the same family */
 	int (*protect)(struct dmfmt *f, struct dmfmt *other, uint64_t *copied);
 };
@@ -165,6 +173,17 @@ const struct dmfmt_format *dmfmt_format_by_name(const char *name);
 /* copy.c: run check's metadata pass unless that was done; -EUCLEAN with the first fatal finding as
  * the error line, saying that @what is refused.  Then the fingerprint, if there is one. */
 int dmfmt_need_sound(struct dmfmt *f, const char *what);
+/*
+ * copy.c: likewise for write-backs, which may go on over losses that the caller has accepted:
+ * rescuable() findings with DMFMT_WRITEBACK_KEEP_GOING, needs_accept() ones; DMFMT_WRITEBACK_ACCEPT_LOSS
+ * must give their number.
+ */
+struct dmfmt_loss {
+	uint64_t lost;		/* records that are lost already */
+	uint64_t homeless;	/* records that have no place on the origin */
+	bool rescue;		/* there is a fatal finding that is tolerated */
+};
+int dmfmt_need_accepted(struct dmfmt *f, const struct dmfmt_writeback_opts *o, struct dmfmt_loss *loss);
 /* fingerprint.c: 0, or -EUCLEAN; called by dmfmt_need_sound() */
 int dmfmt_check_proof(struct dmfmt *f);
 void dmfmt_free_proof(struct dmfmt *f);

@@ -847,6 +847,7 @@ const struct dmfmt_format dmfmt_snapshot_format = {
 	.name = "snapshot",
 	.blkid_type = "DM_snapshot_cow",
 	.what = "dm-snapshot persistent exception store",
+	.data_verb = "merge",
 	.columns = columns,
 	.nr_columns = 2,
 	.probe = snap_probe,

@@ -261,7 +261,27 @@ struct count {
 	uint64_t oldest, newest;
 	uint64_t nr_runs, longest_run, run;
 	uint64_t next_entry, next_sector;
+	bool tie;
 };
+
+/*
+ * Does recovery meet two entries of the same sector and seq_count?  It goes by index and compares with
+ * what has won so far, so not if a newer entry stands before the second of them.
+ */
+static int look_for_tie(void *arg, const struct wc_copy *copy, size_t nr)
+{
+	struct count *c = arg;
+	uint64_t newer = UINT64_MAX;	/* first entry that is newer than those looked at */
+	size_t i;
+
+	for (i = nr - 1; i; i--) {
+		if (copy[i - 1].seq == copy[i].seq)
+			c->tie |= copy[i].entry < newer;
+		else if (copy[i].entry < newer)
+			newer = copy[i].entry;
+	}
+	return 0;
+}
 
 static void count_committed(struct count *c, uint64_t entry, uint64_t sector, uint64_t seq)
 {
@@ -348,6 +368,9 @@ static struct verdict activation(const struct dmfmt *f, const struct count *c)
 	if (c && c->unreadable)
 		return (struct verdict){ "danger", "",
 			"loads in the error state and serves stale data of the origin" };
+	if (c && c->tie)
+		return (struct verdict){ "danger", "",
+			"loads in the error state: two entries are identical, and every write fails" };
 	return (struct verdict){ "accept", "", "" };
 }
 
@@ -407,7 +430,7 @@ static void info_entries(struct emit *e, const struct wc *w, const struct count 
 	/* error, n_blocks, free, under write-back: as the status line begins after recovery */
 	e->group = "status";
 	put_num(e, "free_blocks", DMFMT_UNIT_BLOCKS, w->g.n_blocks - dirty);
-	snprintf(line, sizeof(line), "%d %" PRIu64 " %" PRIu64 " 0", c->unreadable ? 1 : 0,
+	snprintf(line, sizeof(line), "%d %" PRIu64 " %" PRIu64 " 0", c->unreadable || c->tie ? 1 : 0,
 		 w->g.n_blocks, w->g.n_blocks - dirty);
 	put_str(e, "line", line);
 	put_num(e, "used_percent", DMFMT_UNIT_PERCENT,
@@ -419,8 +442,8 @@ static int wc_info(struct dmfmt *f, dmfmt_field_fn fn, void *arg)
 	struct wc *w = f->priv;
 	struct emit e = { .fn = fn, .arg = arg, .block_bytes = w->has_geometry ? w->g.block_size : 0 };
 	struct count c = { .w = w, .oldest = UINT64_MAX, .next_entry = UINT64_MAX };
-	struct wc_dups d = { .f = f, .memory = wc_dups_memory(f->ctx), .part = count_part,
-			     .part_arg = &c, .tolerant = true };
+	struct wc_dups d = { .f = f, .memory = wc_dups_memory(f->ctx), .fn = look_for_tie, .arg = &c,
+			     .part = count_part, .part_arg = &c, .tolerant = true };
 	bool counted = wc_readable(w) && !(f->flags & DMFMT_OPEN_HEADER_ONLY);
 	struct verdict v;
 	int ret;
@@ -905,6 +928,8 @@ static size_t wc_origin_bounds(struct dmfmt *f, uint64_t *bounds, size_t max)
 const struct dmfmt_format dmfmt_writecache_format = {
 	.name = "writecache",
 	.what = "dm-writecache cache",
+	.data_verb = "flush",
+	.window_bytes = 4ull << 30,
 	.has_start = true,
 	.columns = columns,
 	.nr_columns = 2,
@@ -932,4 +957,7 @@ const struct dmfmt_format dmfmt_writecache_format = {
 	.plan = wc_flush_plan,
 	.retire = wc_flush_retire,
 	.remaining = wc_flush_remaining,
+	.rescuable = wc_rescuable,
+	.needs_accept = wc_needs_accept,
+	.lost = wc_flush_lost,
 };

@@ -57,7 +57,7 @@ struct wc {
 	bool has_losers;
 	struct wc_flush *flush;
 	struct wc_set damaged;		/* check: committed entries that break rule 15 or 16, ascending, the
-					 * first 2^20 of them */
+					 * first 2^18 of them */
 };
 
 static inline bool wc_readable(const struct wc *w)
@@ -254,6 +254,8 @@ int wc_flush_prepare(struct dmfmt *f, bool dry_run);
 int wc_flush_plan(struct dmfmt *f, struct dmfmt_batch *b);
 int wc_flush_retire(struct dmfmt *f, const struct dmfmt_batch *b);
 uint64_t wc_flush_remaining(const struct dmfmt *f);
+int wc_flush_lost(struct dmfmt *f, int (*fn)(void *arg, const struct dmfmt_extent *e), void *arg,
+		  uint64_t *unknown);
 void wc_flush_free(struct wc *w);
 
 int wc_restore_begin(struct dmfmt_builder *b, const struct dmfmt_field *head, size_t nr);

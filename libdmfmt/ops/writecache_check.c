@@ -4,7 +4,7 @@
  * checked with the reason.
  *
  * One pass over the entries classifies them and puts the committed ones into the set that finds
- * duplicates (writecache_dups.c).  A part in which every entry is free or committed, aligned and below
+ * duplicates (writecache_dups.c).  A chunk in which every entry is free or committed, aligned and below
  * a limit is done with a few operations for each; only the others are looked at one by one.  Which
  * copy of a sector loses is known at the end, so what is given up is counted then.
  */
@@ -19,8 +19,8 @@
 #include "writecache.h"
 
 #define PLACES 8u		/* first numbers of what is only counted */
-#define DAMAGED_MAX (1u << 20)	/* for repair, which works in rounds if there are more */
-#define RUN_MAX (1u << 20)
+#define DAMAGED_MAX (1u << 18)	/* for repair, which works in rounds if there are more */
+#define CHUNK 1024u		/* entries that are done fast or looked at one by one */
 /* so many entries in a row where data blocks should lie are no accident */
 #define BEHIND_RUN 256u
 
@@ -64,7 +64,7 @@ struct chk {
 	bool look_at_all;	/* the largest seq_count of all is wanted */
 	uint64_t possible;	/* n_blocks that a format gives; 0: none */
 
-	uint64_t committed, free;
+	uint64_t committed;
 	uint64_t sectors;	/* of all committed ones, or-ed */
 	struct few uncommitted, newer;
 	uint64_t max_seq, nr_max;	/* of what was looked at one by one and is not free */
@@ -265,24 +265,32 @@ static int unreadable(struct chk *c, const struct wc_part *p)
 				text("%zu readable entr%s", p->nr, plural(p->nr)).s);
 }
 
+static int check_chunk(struct chk *c, uint64_t first, const uint64_t *v, size_t nr)
+{
+	struct tally t = tally(v, nr, c->limit, c->fast_end);
+	size_t i;
+	int ret = 0;
+
+	c->committed += t.committed;
+	c->sectors |= t.sectors;
+	if (t.committed + t.free == nr && !t.far && !(t.sectors & (c->block_sectors - 1)) &&
+	    !c->look_at_all)
+		return 0;
+	for (i = 0; !ret && i < nr; i++)
+		ret = slow_entry(c, first + i, v[2 * i], v[2 * i + 1]);
+	return ret;
+}
+
 static int check_part(void *arg, const struct wc_part *p)
 {
 	struct chk *c = arg;
-	struct tally t;
 	size_t i;
 	int ret = 0;
 
 	if (!p->e)
 		return unreadable(c, p);
-	t = tally(p->v, p->nr, c->limit, c->fast_end);
-	c->committed += t.committed;
-	c->free += t.free;
-	c->sectors |= t.sectors;
-	if (t.committed + t.free == p->nr && !t.far && !(t.sectors & (c->block_sectors - 1)) &&
-	    !c->look_at_all)
-		return 0;
-	for (i = 0; !ret && i < p->nr; i++)
-		ret = slow_entry(c, p->first + i, p->v[2 * i], p->v[2 * i + 1]);
+	for (i = 0; !ret && i < p->nr; i += CHUNK)
+		ret = check_chunk(c, p->first + i, p->v + 2 * i, p->nr - i < CHUNK ? p->nr - i : CHUNK);
 	return ret;
 }
 

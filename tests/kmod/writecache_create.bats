@@ -49,19 +49,19 @@ setup_file() {
 		wc_info "$d/ours" superblock.n_blocks --start-sector "$start" >"$d/$name.blocks"
 		verdict "$d/ours" writecache --start-sector "$start" >"$d/$name.verdict"
 		metadata "$d/ours" "$start" "$(cat "$d/$name.blocks")" >"$d/$name.meta"
-		pack_add "ours-$name" "$d/ours"
-		pack_add "kernel-$name" "$d/kernel"
-		echo "ours-$name s origin ours-$name $ORIGIN_SECTORS $b $start show,meta" >>"$d/list"
-		echo "kernel-$name s origin kernel-$name $ORIGIN_SECTORS $b $start load,meta" >>"$d/list"
+		pack_add "ours-$name.cache" "$d/ours"
+		pack_add "kernel-$name.cache" "$d/kernel"
+		echo "ours-$name s origin ours-$name.cache $ORIGIN_SECTORS $b $start show,meta" >>"$d/list"
+		echo "kernel-$name s origin kernel-$name.cache $ORIGIN_SECTORS $b $start load,meta" >>"$d/list"
 	done < <(cases)
 	# persistent memory: the same bytes
 	truncate -s 0 "$d/ours" "$d/kernel"
 	truncate -s 4M "$d/ours" "$d/kernel"
 	"$DMTOOL" writecache-create "$d/ours" --no-undo >/dev/null 2>&1
-	pmem_add ours-pmem "$d/ours"
-	pmem_add kernel-pmem "$d/kernel"
+	pmem_add ours-pmem.cache "$d/ours"
+	pmem_add kernel-pmem.cache "$d/kernel"
 	for name in ours kernel; do
-		echo "$name-pmem p origin $name-pmem $ORIGIN_SECTORS 4096 0 write,meta" >>"$d/list"
+		echo "$name-pmem p origin $name-pmem.cache $ORIGIN_SECTORS 4096 0 write,meta" >>"$d/list"
 	done
 	boot "$KMOD/scripts/writecache.sh" --disk "$PACK" --pmem "$PMEM" --timeout 400 \
 		--with "$PACK_INDEX:/guest/index" --with "$PMEM_INDEX:/guest/index.pmem" \
