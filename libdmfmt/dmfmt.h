@@ -493,8 +493,10 @@ DMFMT_API void dmfmt_restore_free(struct dmfmt_builder *b);
 
 /**
  * struct dmfmt_writecache_params - a new cache; where it begins: dmfmt_dev_set_start()
- * @block_bytes: power of two, 512 to 65536, not below a logical block size
- * @origin: for its block size and its file system's; may be NULL
+ * @block_bytes: power of two, 512 to 65536, not below a logical block size.  0: of a new cache 4096, or
+ *               512 if the origin's file system has smaller sectors; of a converted one as it was
+ * @origin: for its block size and its file system's; may be NULL (a conversion has the handle's)
+ * @flags: DMFMT_CREATE_FORCE
  */
 struct dmfmt_writecache_params {
 	size_t size;

@@ -1140,7 +1140,7 @@ static int check_moves(struct dmfmt_copier *c, const struct dmfmt_move *moves, s
 {
 	size_t i;
 
-	if (write && (!c->o.dst || !(c->o.dst->flags & DMFMT_OPEN_WRITE)))
+	if (write && (!c->o.dst || !(c->o.dst->dry_run || c->o.dst->flags & DMFMT_OPEN_WRITE)))
 		return dmfmt_fail(c->ctx, -EROFS, "%s: copy refused: not open for writing",
 				  c->o.dst ? c->o.dst->path : "destination");
 	if (write && c->o.dst->failed)

@@ -95,6 +95,7 @@ int dmfmt_snapshot_geometry(struct dmfmt_ctx *ctx, struct dmfmt_dev *cow,
 
 int snap_check_blank(struct dmfmt_ctx *ctx, struct dmfmt_dev *cow)
 {
+	const struct dmfmt_format *other;
 	struct snap_guess guesses[22];
 	struct snap_header_disk d;
 	char what[128];
@@ -114,6 +115,13 @@ int snap_check_blank(struct dmfmt_ctx *ctx, struct dmfmt_dev *cow)
 		return dmfmt_fail(ctx, -EEXIST,
 				  "%s: the device holds %s, expected no signature (--force overwrites it)",
 				  cow->path, what);
+	ret = dmfmt_other_format(cow, &dmfmt_snapshot_format, &other);
+	if (ret)
+		return ret;
+	if (other)
+		return dmfmt_fail(ctx, -EEXIST,
+				  "%s: the device holds a %s, expected none (--force overwrites it)",
+				  cow->path, other->what);
 	ret = snap_infer(ctx, cow, guesses, &nr, &best);
 	if (!ret && best >= 0)
 		ret = dmfmt_fail(ctx, -EEXIST,

@@ -410,6 +410,8 @@ static void info_superblock(struct emit *e, const struct dmfmt *f)
 static void info_entries(struct emit *e, const struct wc *w, const struct count *c, uint64_t losers)
 {
 	uint64_t dirty = c->committed - losers;
+	/* after a read error SSD mode takes every entry for free (writecache_resume()) */
+	uint64_t free_blocks = c->unreadable ? w->g.n_blocks : w->g.n_blocks - dirty;
 	char line[80];
 
 	e->group = "entries";
@@ -429,9 +431,9 @@ static void info_entries(struct emit *e, const struct wc *w, const struct count 
 	}
 	/* error, n_blocks, free, under write-back: as the status line begins after recovery */
 	e->group = "status";
-	put_num(e, "free_blocks", DMFMT_UNIT_BLOCKS, w->g.n_blocks - dirty);
+	put_num(e, "free_blocks", DMFMT_UNIT_BLOCKS, free_blocks);
 	snprintf(line, sizeof(line), "%d %" PRIu64 " %" PRIu64 " 0", c->unreadable || c->tie ? 1 : 0,
-		 w->g.n_blocks, w->g.n_blocks - dirty);
+		 w->g.n_blocks, free_blocks);
 	put_str(e, "line", line);
 	put_num(e, "used_percent", DMFMT_UNIT_PERCENT,
 		(uint64_t)(100.0 * (double)dirty / (double)w->g.n_blocks));

@@ -23,6 +23,7 @@
 #define CHUNK 1024u		/* entries that are done fast or looked at one by one */
 /* so many entries in a row where data blocks should lie are no accident */
 #define BEHIND_RUN 256u
+#define FAR (1ull << 48)	/* sectors or epochs: no cache gets there */
 
 #define REPAIR_LOSS "dmtool writecache-repair -y --accept-loss=N, where N is the number that check prints"
 
@@ -161,6 +162,9 @@ static struct text seq_advice(const struct chk *c)
 {
 	if (!c->nr_max)
 		return text("%s", "");
+	if (c->max_seq >= DMFMT_WC_SEQ_MAX - 1)
+		return text("no cache reaches seq_count %" PRIu64 ": the entry itself is damaged; dmtool writecache-dump shows it, dmtool writecache-restore takes a dump that was mended by hand",
+			    c->max_seq);
 	return text("before any kernel loads it, dmtool writecache-repair --seq-count=max (seq_count becomes %"
 		    PRIu64 ": gives up %" PRIu64 " entr%s of the newest epoch) or --seq-count=max+1 (%"
 		    PRIu64 ": also takes what may never have been committed)", c->max_seq, c->nr_max,
@@ -476,7 +480,8 @@ static int report_seq_limit(struct chk *c)
 	at.suggestion = advice.s;
 	return dmfmt_report_add(c->r, DMFMT_F_WC_SEQ_LIMIT, &at, "superblock",
 				text("seq_count %" PRIu64, c->limit).s,
-				c->nr_max ? text("%" PRIu64 " or %" PRIu64 ", as the newest entry says",
+				c->nr_max && c->max_seq < DMFMT_WC_SEQ_MAX - 1 ?
+					    text("%" PRIu64 " or %" PRIu64 ", as the newest entry says",
 						 c->max_seq, c->max_seq + 1).s : "below 2^63");
 }
 
@@ -660,7 +665,8 @@ static int report_lost_blocks(struct chk *c)
 
 /*
  * struct look - what the entries say without it
- * @best: the one that the bytes prove; @alive: some that look alive with any plausible block size
+ * @best: the one that the bytes prove; @alive: how many look alive with it, or with one of those that
+ * could be; @sizes: these
  */
 struct look {
 	struct wc_guess g[WC_GUESSES], *best;
@@ -668,6 +674,41 @@ struct look {
 	uint64_t alive;
 	struct text sizes;
 };
+
+/* more than what the kernel or a wipe leaves, and hardly anything that can be no entry */
+static bool may_be_entries(const struct wc_guess *g)
+{
+	return g->live + g->free && g->bad <= (g->live + g->free) / 64;
+}
+
+static int count_part(void *arg, const struct wc_part *p)
+{
+	struct wc_guess *g = arg;
+	size_t i;
+
+	for (i = 0; p->e && i < p->nr; i++) {
+		uint64_t sector = p->v[2 * i], seq = p->v[2 * i + 1];
+		bool ok = dmfmt_wc_sector_ok(&g->g, sector) && sector < FAR && seq < FAR;
+
+		if (seq == DMFMT_WC_FREE)
+			g->free++;
+		else if (sector || seq)
+			ok ? g->live++ : g->bad++;
+	}
+	return 0;
+}
+
+/* no block size is proven: a sample is not enough to say that nothing is alive */
+static int count_all(struct chk *c, struct wc_guess *g)
+{
+	struct wc_walk walk = { .f = c->f, .g = &g->g, .what = "looking for entries", .pass = 1,
+				.nr_passes = 1, .tolerant = true, .fn = count_part, .arg = g };
+
+	if (!may_be_entries(g))
+		return 0;
+	g->live = g->free = g->bad = 0;
+	return wc_walk_run(&walk);
+}
 
 static int look(struct chk *c, bool all, struct look *l)
 {
@@ -677,20 +718,20 @@ static int look(struct chk *c, bool all, struct look *l)
 
 	memset(l, 0, sizeof(*l));
 	ret = wc_infer(c->f, all, l->g, &l->nr, &best);
-	if (ret)
-		return ret;
 	l->best = best >= 0 ? &l->g[best] : NULL;
-	for (i = 0; i < l->nr; i++) {
-		const struct wc_guess *g = &l->g[i];
+	for (i = 0; !ret && i < l->nr; i++) {
+		struct wc_guess *g = &l->g[i];
 
-		if (l->best ? g != l->best : !g->plausible || !g->live)
+		if (!l->best && all)
+			ret = count_all(c, g);
+		if (ret || (l->best ? g != l->best : !may_be_entries(g)) || !g->live)
 			continue;
 		if (g->live > l->alive)
 			l->alive = g->live;
 		n += (size_t)snprintf(l->sizes.s + n, sizeof(l->sizes.s) - n, "%s%u", n ? " or " : "",
 				      g->g.block_size);
 	}
-	return 0;
+	return ret;
 }
 
 /* a superblock at another place; @t: room for the words */

@@ -41,6 +41,7 @@ struct look {
 	size_t nr, room;
 	uint64_t lo, hi;
 	uint64_t above, max_above;
+	bool cut;			/* hi was set: another round begins there */
 	bool first_pass, counting;
 	struct wc_copy *copies;
 	size_t nr_copies, room_copies;
@@ -76,17 +77,18 @@ static void make_room(struct look *l)
 		return;
 	l->nr = l->room / 2;
 	l->hi = l->hits[l->nr];
+	l->cut = true;
 }
 
 static void add_hit(struct look *l, uint64_t block)
 {
 	if (l->counting)
 		l->d->losers++;
-	if (!l->d->fn || block < l->lo || block >= l->hi)
+	if (!l->d->fn || block < l->lo || (l->cut && block >= l->hi))
 		return;
 	if (l->nr == l->room) {
 		make_room(l);
-		if (block >= l->hi)
+		if (l->cut && block >= l->hi)
 			return;
 	}
 	l->hits[l->nr++] = block;
@@ -258,7 +260,7 @@ static int one_window(struct look *l, const struct window *win)
 	l->lo = 0;
 	l->counting = true;
 	do {
-		l->hi = UINT64_MAX;
+		l->cut = false;
 		l->nr = 0;
 		reset(l, win);
 		l->seen.above = l->seen.max_above = 0;
@@ -271,7 +273,7 @@ static int one_window(struct look *l, const struct window *win)
 		if (!ret && l->nr)
 			ret = name_hits(l);
 		l->lo = l->hi;
-	} while (!ret && l->lo != UINT64_MAX);
+	} while (!ret && l->cut);
 	return ret;
 }
 

@@ -1,16 +1,244 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A superblock that is lost, from what lies behind it.
+ *
+ * The size of the device and a block size give the number of entries.  With the true block size all of
+ * them decode, and what lies behind the last one does not: with a smaller one data blocks would have
+ * to be entries, with a larger one entries go on where data blocks should begin.
+ */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+
 #include "writecache.h"
+
+#define HEAD 8192u		/* entries of a sample: the first, and the last */
+#define TAIL 2048u
+#define BEHIND 64u		/* 16-byte pieces behind the last entry */
+#define SECTOR_LIMIT (1ull << 48)	/* 128 PiB: no origin is so large */
+#define SEQ_LIMIT (1ull << 48)
+#define SCAN_BYTES (16u << 20)		/* all pages are looked at for another superblock */
+#define SCAN_FAR (512u << 20)		/* every MiB */
+
+enum kind { LIVE, FREE, ZERO, BAD };
+
+static enum kind classify(const struct wc_geometry *g, uint64_t sector, uint64_t seq)
+{
+	if (!sector && !seq)
+		return ZERO;
+	if (seq == DMFMT_WC_FREE)
+		return FREE;
+	return dmfmt_wc_sector_ok(g, sector) && sector < SECTOR_LIMIT && seq < SEQ_LIMIT ? LIVE : BAD;
+}
+
+static int count_part(void *arg, const struct wc_part *p)
+{
+	struct wc_guess *g = arg;
+	size_t i;
+
+	for (i = 0; p->e && i < p->nr; i++) {
+		uint64_t seq = p->v[2 * i + 1];
+
+		switch (classify(&g->g, p->v[2 * i], seq)) {
+		case LIVE:
+			g->live++;
+			if (seq > g->max_seq)
+				g->max_seq = seq;
+			break;
+		case FREE:
+			g->free++;
+			break;
+		case ZERO:
+			g->wiped += g->wiped == p->first + i;
+			g->zero++;
+			break;
+		case BAD:
+			g->bad++;
+			break;
+		}
+	}
+	return 0;
+}
+
+static int count(struct dmfmt *f, struct wc_guess *g, uint64_t first, uint64_t end, wc_part_fn fn, void *arg)
+{
+	struct wc_walk w = { .f = f, .g = &g->g, .what = "looking for entries", .pass = 1, .nr_passes = 1,
+			     .first = first, .end = end, .tolerant = true, .fn = fn, .arg = arg };
+
+	return wc_walk_run(&w);
+}
+
+static int count_all(struct dmfmt *f, struct wc_guess *g)
+{
+	g->live = g->free = g->zero = g->bad = g->wiped = g->max_seq = 0;
+	return count(f, g, 0, g->g.n_blocks, count_part, g);
+}
+
+static int sample(struct dmfmt *f, struct wc_guess *g)
+{
+	uint64_t n = g->g.n_blocks;
+	int ret;
+
+	if (n <= HEAD + TAIL)
+		return count_all(f, g);
+	ret = count(f, g, 0, HEAD, count_part, g);
+	return ret ? ret : count(f, g, n - TAIL, n, count_part, g);
+}
+
+/* pieces that could be entries, as far as they go on without a gap */
+struct behind {
+	const struct wc_geometry *g;
+	unsigned entries;
+	bool ended;
+};
+
+static int behind_part(void *arg, const struct wc_part *p)
+{
+	struct behind *b = arg;
+	size_t i;
+
+	for (i = 0; p->e && !b->ended && i < p->nr; i++) {
+		enum kind k = classify(b->g, p->v[2 * i], p->v[2 * i + 1]);
+
+		b->ended = k != LIVE && k != FREE;
+		b->entries += !b->ended;
+	}
+	return 0;
+}
+
+/* do the entries end where this block size says? */
+static int look_behind(struct dmfmt *f, struct wc_guess *g)
+{
+	struct wc_guess more = *g;
+	struct behind b = { .g = &g->g };
+	uint64_t n = g->g.n_blocks;
+	int ret;
+
+	more.g.n_blocks = n + BEHIND;
+	ret = count(f, &more, n, n + BEHIND, behind_part, &b);
+	/* all of them, up to the device's end if that comes first */
+	g->tight = b.ended || !b.entries;
+	return ret;
+}
+
+/* entries that decode, some of them sure signs; zeros at the head, where LVM wipes, and nowhere else */
+static bool plausible(const struct wc_guess *g)
+{
+	uint64_t sure = g->live + g->free;
+
+	return sure && g->bad * 64 <= sure && g->zero - g->wiped <= 1 &&
+	       g->wiped <= DMFMT_WC_ENTRIES_WIPED;
+}
+
+/* what the rest of the superblock says counts more than the device's size, if it fits */
+static bool geometry_of(const struct dmfmt *f, uint32_t block_size, struct wc_guess *g)
+{
+	const struct wc *w = f->priv;
+	uint64_t n;
+
+	if (w->sb.block_size == block_size &&
+	    !dmfmt_wc_geometry_init(&g->g, f->dev->start, wc_usable(f->dev), block_size,
+				    w->sb.n_blocks)) {
+		g->from_superblock = true;
+		return true;
+	}
+	return !dmfmt_wc_blocks(wc_usable(f->dev), block_size, &n) &&
+	       !dmfmt_wc_geometry_init(&g->g, f->dev->start, wc_usable(f->dev), block_size, n);
+}
+
+static int look(struct dmfmt *f, uint32_t block_size, struct wc_guess *g, unsigned *nr)
+{
+	int ret;
+
+	memset(g, 0, sizeof(*g));
+	if (!geometry_of(f, block_size, g))
+		return 0;
+	++*nr;
+	ret = sample(f, g);
+	g->plausible = plausible(g);
+	if (!ret && g->plausible)
+		ret = look_behind(f, g);
+	return ret;
+}
+
+/* the only one that fits; or the one that the superblock itself names */
+static int choose(const struct wc_guess *g, unsigned nr)
+{
+	int best = -1, fits = 0;
+	unsigned i;
+
+	for (i = 0; i < nr; i++) {
+		if (!g[i].plausible || !g[i].tight)
+			continue;
+		if (g[i].from_superblock)
+			return (int)i;
+		best = (int)i;
+		fits++;
+	}
+	return fits == 1 ? best : -1;
+}
 
 int wc_infer(struct dmfmt *f, bool all, struct wc_guess g[WC_GUESSES], unsigned *nr, int *best)
 {
+	uint32_t size;
+	int ret = 0;
+
 	*nr = 0;
 	*best = -1;
-	return 0;
+	for (size = DMFMT_WC_BLOCK_MIN; !ret && size <= DMFMT_WC_BLOCK_MAX; size *= 2)
+		ret = look(f, size, &g[*nr], nr);
+	if (ret)
+		return ret;
+	*best = choose(g, *nr);
+	if (all && *best >= 0) {
+		ret = count_all(f, &g[*best]);
+		if (!ret && !plausible(&g[*best]))
+			*best = -1;
+	}
+	return ret;
+}
+
+/* ---- another place -------------------------------------------------------------------------------- */
+
+static bool is_superblock(const struct dmfmt_dev *dev, uint64_t at, const void *bytes)
+{
+	struct wc_superblock s;
+	struct wc_geometry g;
+
+	dmfmt_wc_superblock_decode(bytes, &s);
+	return s.magic == DMFMT_WC_MAGIC && s.version == DMFMT_WC_VERSION &&
+	       !dmfmt_wc_geometry_init(&g, at, dev->size - at, s.block_size, s.n_blocks);
+}
+
+/* in a range that is read at once; every @step bytes */
+static uint64_t scan(struct dmfmt_dev *dev, uint64_t from, size_t len, uint64_t step, uint8_t *buf)
+{
+	uint64_t off;
+
+	if (dmfmt_dev_read(dev, from, buf, len))
+		return DMFMT_NONE;
+	for (off = 0; off + WC_SUPERBLOCK <= len; off += step)
+		if (from + off != dev->start && is_superblock(dev, from + off, buf + off))
+			return (from + off) / 512;
+	return DMFMT_NONE;
 }
 
 uint64_t wc_other_start(struct dmfmt *f)
 {
-	return DMFMT_NONE;
+	struct dmfmt_dev *dev = f->dev;
+	const size_t piece = 1 << 20;
+	uint64_t at, found = DMFMT_NONE;
+	uint8_t *buf = malloc(piece);
+
+	for (at = 0; buf && found == DMFMT_NONE && at < dev->size && at < SCAN_FAR; at += piece) {
+		size_t len = dev->size - at < piece ? (size_t)(dev->size - at) : piece;
+
+		if (at >= SCAN_BYTES)
+			len = len < 4096 ? len : 4096;
+		if (len >= WC_SUPERBLOCK)
+			found = scan(dev, at, len, 4096, buf);
+	}
+	free(buf);
+	return found;
 }

@@ -191,11 +191,12 @@ int wc_format(struct dmfmt_dev *cache, const struct wc_geometry *g, uint64_t seq
 	return ret;
 }
 
-static int holds(struct dmfmt_ctx *ctx, const struct dmfmt_dev *cache, const char *what)
+static int holds(struct dmfmt_ctx *ctx, const struct dmfmt_dev *cache, const char *a,
+		 const char *what)
 {
 	return dmfmt_fail(ctx, -EEXIST,
-			  "%s: the device holds %s, expected nothing of that kind (--force overwrites it)",
-			  cache->path, what);
+			  "%s: the device holds %s%s, expected nothing of that kind (--force overwrites it)",
+			  cache->path, a, what);
 }
 
 /* a cache whose superblock is gone, or one that begins elsewhere */
@@ -234,15 +235,15 @@ int wc_check_blank(struct dmfmt_ctx *ctx, struct dmfmt_dev *cache)
 		return ret;
 	w = f->priv;
 	if (w->sb.magic == DMFMT_WC_MAGIC)
-		ret = holds(ctx, cache, "a writecache cache");
+		ret = holds(ctx, cache, "a ", f->format->what);
 	if (!ret)
 		ret = dmfmt_foreign_signature(ctx, cache, what, sizeof(what));
 	if (!ret && what[0])
-		ret = holds(ctx, cache, what);
+		ret = holds(ctx, cache, "", what);
 	if (!ret)
 		ret = dmfmt_other_format(cache, f->format, &other);
 	if (!ret && other)
-		ret = holds(ctx, cache, other->what);
+		ret = holds(ctx, cache, "a ", other->what);
 	if (!ret)
 		ret = check_lost(f);
 	dmfmt_close(f);
@@ -450,13 +451,14 @@ int dmfmt_writecache_create(struct dmfmt_ctx *ctx, struct dmfmt_dev *cache,
  * struct build - one restore
  * @dump_start: where the dumped cache began, bytes
  * @has_raw: the padding was not zero; @begun: the old superblock is out of the way
+ * @cut: not all data blocks fit on the destination, as on the device that was dumped
  */
 struct build {
 	struct wc_superblock sb;
 	struct wc_geometry g;
 	struct wc_table table;
 	uint64_t dump_start;
-	bool has_raw, begun;
+	bool has_raw, begun, cut;
 };
 
 static int read_head(struct dmfmt_builder *b, struct build *m, const struct dmfmt_field *head,
@@ -515,12 +517,7 @@ static int set_geometry(struct dmfmt_builder *b, struct build *m)
 		return dmfmt_fail(b->ctx, -EINVAL,
 				  "%s: block_size is %u bytes, expected at least the logical block size (%u bytes)",
 				  b->dev->path, m->g.block_size, b->dev->block);
-	/* so it was dumped: the kernel refuses it there as it refuses it here */
-	if (ret == -ERANGE && b->dev)
-		dmfmt_log(b->ctx, DMFMT_LOG_WARNING,
-			  "%s: %" PRIu64 " sectors behind start_sector, expected %" PRIu64
-			  " for all data blocks", b->dev->path, usable >> 9,
-			  (m->g.metadata + m->g.n_blocks * m->g.block_size) >> 9);
+	m->cut = ret == -ERANGE;
 	return 0;
 }
 
@@ -640,7 +637,14 @@ int wc_restore_commit(struct dmfmt_builder *b, const struct dmfmt_field *tail, s
 		ret = dmfmt_fail(b->ctx, -EINVAL,
 				 "dump: metadata_crc32c is 0x%08x, expected 0x%08" PRIx64 " as its end says",
 				 m->table.crc, crc);
-	return ret ? ret : wc_table_commit(&m->table);
+	if (ret || !b->dev)
+		return ret;
+	if (m->cut)
+		dmfmt_log(b->ctx, DMFMT_LOG_WARNING,
+			  "%s: %" PRIu64 " sectors behind start_sector, expected %" PRIu64
+			  " for all data blocks: the kernel refuses to load it", b->dev->path,
+			  m->g.usable >> 9, (m->g.metadata + m->g.n_blocks * m->g.block_size) >> 9);
+	return wc_table_commit(&m->table);
 }
 
 void wc_restore_free(struct dmfmt_builder *b)

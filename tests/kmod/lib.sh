@@ -34,7 +34,8 @@ pack_begin() {
 	PMEM=$BATS_FILE_TMPDIR/pmem.img
 	PMEM_INDEX=$BATS_FILE_TMPDIR/index.pmem
 	rm -f "$PACK" "$PMEM"
-	: >"$PACK_INDEX" >"$PMEM_INDEX"
+	: >"$PACK_INDEX"
+	: >"$PMEM_INDEX"
 	# a disk must not be empty, a memory is made of 2 MiB pages
 	truncate -s 1M "$PACK"
 	truncate -s 2M "$PMEM"

@@ -8,15 +8,12 @@ load lib.sh
 
 PAIR=$FIXTURES/writecache-ext4
 
-# the block of README.md that follows the line with this mark
-session() { awk '/<!-- tests\/kmod\/readme.bats -->/ { on = 1; next }
-	on && /^```/ { if (inside) exit; inside = 1; next } on && inside' "$TOP/README.md"; }
+session() { "$TOP/tests/lib/session" "$TOP/README.md" tests/kmod/readme.bats "$1"; }
 
 setup_file() {
 	local d=$BATS_FILE_TMPDIR
-	session >"$d/shown"
-	# a command that goes on in the next line has a backslash there
-	sed -n ':a; /^\$ .*\\$/ { N; ba; }; s/\\\n *//g; s/^\$ //p' "$d/shown" >"$d/session"
+	session show >"$d/shown"
+	session commands >"$d/session"
 	xz -dc "$PAIR/origin.img.xz" >"$d/origin"
 	xz -dc "$PAIR/cache.img.xz" >"$d/cache"
 	boot "$KMOD/scripts/session.sh" --disk "$d/origin" --pmem "$d/cache" --module ext4 \

@@ -11,6 +11,7 @@ FLUSHED='wc-s4096-dirty wc-s4096-crash wc-s4096-dup wc-s4096-part wc-s4096-full 
 wc-s4096-start wc-s512-crash wc-p4096-dup wc-p4096-crash wc-p4096-clean wc-p512-dirty'
 # cut at work, and while the entries are being retired
 CUT='wc-s4096-dup wc-s4096-start wc-p4096-dirty wc-s512-dirty'
+STOPPED='wc-s4096-dup wc-p512-dirty'
 
 manifest() { jq -r "$2" "$FIXTURES/writecache/$1/manifest.json"; }
 table() { manifest "$1" ".expected.table | split(\" \") | $2"; }
@@ -48,7 +49,7 @@ send() {
 		"${5:-$start} $3" >>"$d/list"
 }
 
-flush() { dmtool writecache-flush "$d/cache" "$d/origin" --start-sector "$start" "$@"; }
+flush() { dmtool writecache-flush "$d/cache" "$d/origin" --start-sector "$start"; }
 
 flushed() {
 	images "$1"
@@ -57,39 +58,56 @@ flushed() {
 	send "flushed-$1" "$1" show
 }
 
-# killed while the copy is going on; a flush that is over, or has not begun, is no test
-killed() {
-	local pid name=$1 try
+# cut_by SIGNAL NAME: while the copy is going on; a flush that is over, or has not begun, is no test
+cut_by() {
+	local pid name=$2 try rc
 	for try in 0.2 0.4 0.1 0.8 1.6; do
 		images "$name"
 		"$DMTOOL" writecache-flush "$d/cache" "$d/origin" --start-sector "$start" --rate 1M \
 			>/dev/null 2>&1 &
 		pid=$!
 		sleep $try
-		kill -KILL $pid 2>/dev/null || :
-		wait $pid 2>/dev/null || :
+		kill -"$1" $pid 2>/dev/null || :
+		rc=0
+		wait $pid 2>/dev/null || rc=$?
 		case $(sha "$d/origin") in
 		"$(manifest "$name" .images.origin.sha256)" | "$(manifest "$name" .expected.logical_sha256)") ;;
 		*)
-			echo $try >"$d/$name.killed"
+			echo $rc >"$d/$name.$1"
 			break
 			;;
 		esac
 	done
-	send "killed-$name" "$name" show,flush
 }
 
-# cut while the entries are retired: of the metadata only the first half has reached the cache
+killed() {
+	cut_by KILL "$1"
+	send "killed-$1" "$1" show,flush
+}
+
+# asked to end, it ends between two writes
+stopped() {
+	cut_by TERM "$1"
+	send "stopped-$1" "$1" show,flush
+}
+
+# the sector of the metadata behind which half of the committed entries are
+middle() {
+	"$DMTOOL" writecache-dump --json-lines "$1" --start-sector "$start" | awk '
+		/^{"original_sector"/ { nr++; if (!/:18446744073709551615}/) live[n++] = nr - 1 }
+		END { print int((64 + 16 * live[int(n / 2)]) / 512) }'
+}
+
+# What killed() left (the losers are free, a part of the blocks is on the origin) comes to its end, but is
+# cut while the entries are retired: of the metadata only the sectors before the middle have reached the cache.
 retiring() {
-	local name=$1 half
-	images "$name"
+	local name=$1
 	cp "$d/cache" "$d/before"
 	flush
-	half=$(((64 + 16 * $(wc_info "$d/cache" superblock.n_blocks --start-sector "$start")) / 2))
 	cp "$d/cache" "$d/after"
 	cp "$d/before" "$d/cache"
-	dd if="$d/after" of="$d/cache" bs=64K iflag=skip_bytes,count_bytes oflag=seek_bytes \
-		skip=$((start << 9)) seek=$((start << 9)) count=$((half / 512 * 512)) conv=notrunc status=none
+	dd if="$d/after" of="$d/cache" bs=512 skip="$start" seek="$start" count="$(middle "$d/before")" \
+		conv=notrunc status=none
 	# a part of the blocks is retired, a part is not
 	wc_info "$d/before" entries.committed --start-sector "$start" >"$d/$name.before"
 	wc_info "$d/cache" entries.committed --start-sector "$start" >"$d/$name.half"
@@ -139,6 +157,9 @@ setup_file() {
 		killed "$name"
 		retiring "$name"
 	done
+	for name in $STOPPED; do
+		stopped "$name"
+	done
 	taken wc-s4096-part
 	while read -r line; do
 		# shellcheck disable=SC2086 # its words
@@ -173,7 +194,7 @@ expected() { manifest "$1" .expected.logical_sha256; }
 @test "writecache-flush: the kernel shows the same over a flush that was killed" {
 	for name in $CUT; do
 		# it really was in the middle
-		[ -e "$BATS_FILE_TMPDIR/$name.killed" ]
+		[ -e "$BATS_FILE_TMPDIR/$name.KILL" ]
 		equal "$(got "killed-$name" content)" "$(expected "$name")" "$name"
 	done
 }
@@ -183,6 +204,16 @@ expected() { manifest "$1" .expected.logical_sha256; }
 		[ -z "$(got "killed-$name" flush)" ]
 		all_free "killed-$name" flushed
 		equal "$(got "killed-$name" origin)" "$(expected "$name")" "$name"
+	done
+}
+
+@test "writecache-flush: stopped by a signal it says so, and the kernel goes on" {
+	for name in $STOPPED; do
+		equal "$(cat "$BATS_FILE_TMPDIR/$name.TERM")" 32 "$name"
+		equal "$(got "stopped-$name" content)" "$(expected "$name")" "$name"
+		[ -z "$(got "stopped-$name" flush)" ]
+		all_free "stopped-$name" flushed
+		equal "$(got "stopped-$name" origin)" "$(expected "$name")" "$name"
 	done
 }
 
@@ -199,7 +230,7 @@ expected() { manifest "$1" .expected.logical_sha256; }
 }
 
 @test "writecache-flush: what the kernel left half written back is finished, also after a kill" {
-	[ -e "$BATS_FILE_TMPDIR/wc-s4096-part.killed" ]
+	[ -e "$BATS_FILE_TMPDIR/wc-s4096-part.KILL" ]
 	equal "$(cat "$BATS_FILE_TMPDIR/wc-s4096-part.taken")" "$(expected wc-s4096-part)"
 	all_free taken-wc-s4096-part status
 	equal "$(got taken-wc-s4096-part content)" "$(expected wc-s4096-part)"

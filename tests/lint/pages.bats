@@ -1,12 +1,12 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# What the pages show is what the tool does.  tests/lib/sessions --fix DMTOOL PAGE... writes it anew.
+# What the pages show is what the tool does.  tests/lib/pages --fix DMTOOL PAGE... writes it anew.
 
 load ../lib/common
 
 @test "pages: the sessions that they show are what the tool prints now" {
-	run "$PYTHON" "$TOP/tests/lib/sessions" "$DMTOOL" "$TOP"/man/*.[158]
+	run "$PYTHON" "$TOP/tests/lib/pages" "$DMTOOL" "$TOP"/man/*.[158]
 	echo "$output"
 	[ "$status" -eq 0 ]
 	[ "${output%% *}" -gt 12 ]
@@ -15,10 +15,10 @@ load ../lib/common
 @test "pages: a session that shows something else is found" {
 	sed 's/^\( *n_blocks *\)1020/\11021/' "$TOP/man/dmtool-writecache-info.8" >"$BATS_TEST_TMPDIR/page.8"
 	run ! cmp -s "$TOP/man/dmtool-writecache-info.8" "$BATS_TEST_TMPDIR/page.8"
-	run "$PYTHON" "$TOP/tests/lib/sessions" "$DMTOOL" "$BATS_TEST_TMPDIR/page.8"
+	run "$PYTHON" "$TOP/tests/lib/pages" "$DMTOOL" "$BATS_TEST_TMPDIR/page.8"
 	[ "$status" -eq 1 ]
 	[[ $output == *1021*1020* ]]
-	"$PYTHON" "$TOP/tests/lib/sessions" --fix "$DMTOOL" "$BATS_TEST_TMPDIR/page.8"
+	"$PYTHON" "$TOP/tests/lib/pages" --fix "$DMTOOL" "$BATS_TEST_TMPDIR/page.8"
 	cmp "$TOP/man/dmtool-writecache-info.8" "$BATS_TEST_TMPDIR/page.8"
 }
 

@@ -342,6 +342,8 @@ static void test_free_is_free(void)
 
 static void test_wiped(void)
 {
+	unsigned i;
+
 	plainly();
 	worked_example(0);
 	put(0, 8, 0);
@@ -355,6 +357,13 @@ static void test_wiped(void)
 	memset(image, 0, 4096);
 	says("F superblock.wiped 1");
 	has(finding("superblock.wiped")->found, "252 are zero");
+	/* much more is gone than LVM wipes, and what is left lies far from both ends */
+	all_free(64 << 20, 512, 7);
+	for (i = 60000; i < 60100; i++)
+		put_entry(i, i, 6);
+	memset(image, 0, 256 << 10);
+	says("F superblock.wiped 1");
+	has(finding("superblock.wiped")->found, "100 entries that are alive (block_size 512");
 	/* nothing was ever there; all were free; a file of text */
 	new_image(1 << 20, 0);
 	says("F superblock.blank 1");
@@ -464,6 +473,15 @@ static void test_sequence(void)
 	says("F superblock.seq_count_absurd 1, N entry.superseded 1");
 	put(24, 8, (1ull << 63) - 1);
 	says("N entry.superseded 1");
+	/* an epoch that nothing reaches is no reason to move the superblock's */
+	worked_example(0);
+	put_entry(0, 16, 1ull << 63);
+	says("N entry.uncommitted 1, F entry.newer_than_superblock 1, N entry.superseded 1");
+	has(finding("entry.newer_than_superblock")->suggestion, "the entry itself is damaged");
+	/* nothing was ever written */
+	all_free(BASE_BYTES, 4096, 1ull << 63);
+	says("F superblock.seq_count_absurd 1");
+	STREQ(finding("superblock.seq_count_absurd")->suggestion, "");
 }
 
 static void test_sectors(void)
@@ -1049,7 +1067,7 @@ static void test_any_numbers(void)
 		if (!below(4))
 			size = start + 512 * (1 + below(127));
 		if (!below(3))
-			run.origin = odd_number() >> (1 + below(40));
+			run.origin = odd_number() >> (9 + below(40));
 		run.flags = below(2) ? DMFMT_CHECK_DATA : 0;
 		run.max_each = 1 + below(5);
 		check_image();

@@ -36,21 +36,30 @@ static int on_count(void *arg, const struct dmfmt_field *f)
 	return 0;
 }
 
-/* @origin NULL: not at hand; @to NULL: only the size */
-static int convert(const struct image *from, const struct image *origin, uint64_t b, unsigned flags,
-		   struct dmfmt_dev *to, struct counts *c, uint64_t *needed)
+/* @o NULL: not at hand; @to NULL: only the size */
+static int convert_dev(struct dmfmt_dev *dev, struct dmfmt_dev *o, uint64_t b, unsigned flags,
+		       struct dmfmt_dev *to, struct counts *c, uint64_t *needed)
 {
 	struct dmfmt_writecache_params p = { .size = sizeof(p), .block_bytes = b, .flags = flags };
-	struct dmfmt_dev *dev = device_of(ctx, from), *o = origin ? device_of(ctx, origin) : NULL;
 	struct dmfmt *f = NULL;
-	int ret;
+	int ret = dmfmt_open(ctx, dev, "writecache", 0, &f);
 
-	EQ(dmfmt_open(ctx, dev, "writecache", 0, &f), 0);
+	if (ret)
+		return ret;
 	if (o)
 		EQ(dmfmt_set_origin(f, o), 0);
 	ret = to ? dmfmt_writecache_convert(f, to, &p, on_count, c) :
 		   dmfmt_writecache_convert_size(f, &p, needed);
 	dmfmt_close(f);
+	return ret;
+}
+
+static int convert(const struct image *from, const struct image *origin, uint64_t b, unsigned flags,
+		   struct dmfmt_dev *to, struct counts *c, uint64_t *needed)
+{
+	struct dmfmt_dev *dev = device_of(ctx, from), *o = origin ? device_of(ctx, origin) : NULL;
+	int ret = convert_dev(dev, o, b, flags, to, c, needed);
+
 	dmfmt_dev_close(dev);
 	dmfmt_dev_close(o);
 	return ret;
@@ -293,9 +302,27 @@ static void what_is_refused(void)
 	free(s.v);
 }
 
+/* how often reading the map began anew */
+struct passes {
+	uint64_t done;
+	unsigned nr;
+};
+
+static int on_progress(void *arg, const struct dmfmt_progress *p)
+{
+	struct passes *x = arg;
+
+	if (strcmp(p->what, "reading the map"))
+		return 0;
+	x->nr += p->done <= x->done || !x->nr;
+	x->done = p->done;
+	return 0;
+}
+
 /* more extents than the map holds at once */
 static void in_little_memory(void)
 {
+	struct passes passes = { 0 };
 	uint64_t n = 300000, i;
 	struct image s = new_image(meta_bytes(n, 512) + n * 512, false), to;
 	struct counts c = { 0 };
@@ -309,7 +336,11 @@ static void in_little_memory(void)
 	}
 	to = new_image(s.size, false);
 	dmfmt_ctx_set_memory(ctx, 16 << 20);
+	dmfmt_ctx_set_progress(ctx, on_progress, &passes);
 	EQ(convert_to(&s, NULL, 512, 0, &to, &c), 0);
+	dmfmt_ctx_set_progress(ctx, NULL, NULL);
+	/* it is gone over twice: to count, and to write */
+	CHECK(passes.nr > 2);
 	dmfmt_ctx_set_memory(ctx, 64 << 20);
 	EQ(c.dirty, n);
 	EQ(fate(&to), LOADS);
@@ -447,7 +478,7 @@ static void resize_shrinks(void)
 static void resize_says_what_works(void)
 {
 	struct image s = make_cache(4096, 300, 0, 4096, 10, true), large = grown(&s, 4 << 20);
-	unsigned long long n, least, most, from, to;
+	unsigned long long n = 0, least = 0, most = 0, from = 0, to = 0;
 	struct counts c = { 0 };
 	const char *p;
 
@@ -536,20 +567,39 @@ static int cut_state(void *arg, uint64_t nr_writes, void **bufs, const uint64_t 
 	return tap_failed_checks == before ? 0 : -EUCLEAN;
 }
 
-static struct dmfmt_dev *world_device(struct dmfmt_world *w, const struct cut *c)
+static struct dmfmt_dev *world_device(struct dmfmt_world *w, const struct image *i, const char *name)
 {
 	struct dmfmt_dev *dev = NULL;
 	unsigned id;
 
-	EQ(dmfmt_world_add(w, ctx, c->old.v, c->old.size, 512, false, "to", &id, &dev), 0);
-	EQ(dmfmt_dev_set_start(dev, c->old.start / 512), 0);
+	EQ(dmfmt_world_add(w, ctx, i->v, i->size, 512, false, name, &id, &dev), 0);
+	EQ(dmfmt_dev_set_start(dev, i->start / 512), 0);
 	return dev;
+}
+
+/* the same with everything that is read in the world, too; and none of that has changed */
+static int cut_run_in(struct dmfmt_world *w, struct cut *c, struct dmfmt_dev *to)
+{
+	struct dmfmt_dev *dev, *o;
+	struct counts counts;
+	int ret;
+
+	if (!c->from.v)
+		return cut_run(c, to);
+	dev = world_device(w, &c->from, "from");
+	o = world_device(w, &c->origin, "origin");
+	ret = convert_dev(dev, o, c->block_size, DMFMT_CREATE_FORCE, to, &counts, NULL);
+	EQ(dev->bytes_written + o->bytes_written, 0);
+	dmfmt_dev_close(dev);
+	dmfmt_dev_close(o);
+	return ret;
 }
 
 static void cuts(struct cut *c, const char *what)
 {
 	struct dmfmt_world *w = dmfmt_world_new();
-	struct dmfmt_dev *dev = world_device(w, c);
+	struct dmfmt_dev *dev = world_device(w, &c->old, "to");
+	uint64_t reads, writes, flushes;
 	int64_t states;
 
 	EQ(cut_run(c, dev), 0);
@@ -560,6 +610,10 @@ static void cuts(struct cut *c, const char *what)
 	CHECK(!c->from.v || c->refused > 0);
 	printf("# %s: %" PRId64 " states, %" PRIu64 " complete, %" PRIu64 " untouched, %" PRIu64
 	       " refused by the kernel\n", what, states, c->complete, c->untouched, c->refused);
+	/* whoever is told that it is done may rely on it: of what follows only one block is pending */
+	dmfmt_world_counts(w, &reads, &writes, &flushes);
+	EQ(dmfmt_dev_write(dev, c->old.size - 512, c->old.v, 512), 0);
+	EQ(dmfmt_world_pending(w, writes + 1), 1);
 	dmfmt_dev_close(dev);
 	dmfmt_world_free(w);
 }
@@ -576,12 +630,12 @@ static void fail_each(struct cut *c, const char *what)
 	for (i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
 		for (nr = most = 0; !nr || nr <= most; nr++, runs++) {
 			struct dmfmt_world *w = dmfmt_world_new();
-			struct dmfmt_dev *dev = world_device(w, c);
+			struct dmfmt_dev *dev = world_device(w, &c->old, "to");
 			struct image s = copy_of(&c->old);
 			int ret;
 
 			dmfmt_world_cue(w, faults[i], nr);
-			ret = cut_run(c, dev);
+			ret = cut_run_in(w, c, dev);
 			dmfmt_world_counts(w, &reads, &writes, &flushes);
 			most = i < 3 ? writes : i == 3 ? flushes : reads;
 			/* what looks for other superblocks can do without a sector */
@@ -643,12 +697,17 @@ static void stop_each(struct cut *c, const char *what)
 	free(s.v);
 }
 
+/* on a larger device; the gap behind the entries holds what the kernel would take for some, and
+ * nobody else would */
 static struct image on_device(struct image s, size_t size)
 {
 	struct image d = new_image(size, false);
+	uint64_t i, n = sb_blocks(&s), end = (meta_bytes(n, sb_block_size(&s)) - 64) / 16;
 
 	memcpy(d.v, s.v, s.size);
 	d.start = s.start;
+	for (i = n; i < end; i++)
+		set_entry(&d, i, sb_block_size(&s) > 512 ? 8 * i + 3 : UINT64_MAX, 3);
 	free(s.v);
 	return d;
 }

@@ -75,11 +75,14 @@ each_size() {
 		[ "$(manifest "writecache/$name" .parameters.block_size)" = 4096 ] || continue
 		rm -f small back image
 		# without the origin: down is lossless, and every block is whole on the way up
-		dm writecache-convert cache --start-sector "$start" --to-start-sector 0 --block-size 512 --size 16M \
-			--output small && status_is 0
-		dm writecache-convert small --block-size 4096 --to-start-sector 8 --output back && status_is 0
-		shows small 0 && shows back 8
-		dm writecache-export back origin --start-sector 8 --output image && status_is 0
+		dm writecache-convert cache --start-sector "$start" --to-start-sector 0 --block-size 512 --size 16M --output small
+		status_is 0
+		dm writecache-convert small --block-size 4096 --to-start-sector 8 --output back
+		status_is 0
+		shows small 0
+		shows back 8
+		dm writecache-export back origin --start-sector 8 --output image
+		status_is 0
 		equal "$(sha256sum <image | cut -d' ' -f1)" "$want" "$name"
 	done
 }
@@ -90,26 +93,36 @@ each_size() {
 		unpack "$name"
 		rm -f large back image
 		dm writecache-convert cache --block-size 4096 --output large --size 24M
-		status_is 4 && one_message && says "are not whole" && says "expected the origin" && [ ! -e large ]
-		dm writecache-convert cache origin --block-size 4096 --output large --size 24M --json && status_is 0
+		status_is 4
+		one_message
+		says "are not whole"
+		says "expected the origin"
+		[ ! -e large ]
+		dm writecache-convert cache origin --block-size 4096 --output large --size 24M --json
+		status_is 0
 		[ "$(json .cache.origin_bytes)" -gt 0 ]
 		shows large 0
-		dm writecache-convert large --block-size 512 --output back && status_is 0
+		dm writecache-convert large --block-size 512 --output back
+		status_is 0
 		shows back 0
-		dm writecache-export back origin --output image && status_is 0
+		dm writecache-export back origin --output image
+		status_is 0
 		equal "$(sha256sum <image | cut -d' ' -f1)" "$want" "$name"
 	done
 }
 
 @test "convert cache: once more changes nothing" {
 	unpack wc-p4096-dup
-	dm writecache-convert cache --output one && status_is 0
-	dm writecache-convert one --output two && status_is 0
+	dm writecache-convert cache --output one
+	status_is 0
+	dm writecache-convert one --output two
+	status_is 0
 	cmp one two
 	equal "$(stat -c %s one)" "$(stat -c %s cache)"
 	# a file by way of an existing one that is full of something else
 	head -c "$(stat -c %s cache)" /dev/zero | tr '\0' '\245' >three
-	dm writecache-convert cache --output three --force && status_is 0
+	dm writecache-convert cache --output three --force
+	status_is 0
 	cmp <("$TOP/tests/lib/wcshown" --table one) <("$TOP/tests/lib/wcshown" --table three)
 	shows three 0
 }
@@ -117,71 +130,117 @@ each_size() {
 @test "convert cache: too small, and the minimum is said" {
 	local needed
 	unpack wc-s4096-dirty
-	dm writecache-convert cache --block-size 1024 --size 16M --output new --json && status_is 0
+	dm writecache-convert cache --block-size 1024 --size 16M --output new --json
+	status_is 0
 	needed=$(json .cache.needed_sectors)
 	rm new
 	dm writecache-convert cache --block-size 1024 --size $((needed - 1)) --output new
-	status_is 8 && one_message && says "$((needed - 1)) sectors, expected at least $needed" && [ ! -e new ]
-	dm writecache-convert cache --block-size 1024 --size $needed --output new && status_is 0
+	status_is 8
+	one_message
+	says "$((needed - 1)) sectors, expected at least $needed"
+	[ ! -e new ]
+	dm writecache-convert cache --block-size 1024 --size "$needed" --output new
+	status_is 0
 	shows new 0
 	dm writecache-convert cache --block-size 1024 --to-start-sector 100 --size $((needed + 99)) --output new2
-	status_is 8 && says "expected at least $((needed + 100))" && [ ! -e new2 ]
+	status_is 8
+	says "expected at least $((needed + 100))"
+	[ ! -e new2 ]
 	dm writecache-convert cache --block-size 1024 --to-start-sector 100 --size $((needed + 100)) --output new2
-	status_is 0 && shows new2 100
+	status_is 0
+	shows new2 100
 	truncate -s $(((needed - 1) * 512)) exists
 	remember exists
 	dm writecache-convert cache --block-size 1024 --output exists
-	status_is 8 && one_message && says "expected at least $needed" && unchanged exists
+	status_is 8
+	one_message
+	says "expected at least $needed"
+	unchanged exists
 	truncate -s $((needed * 512)) exists
-	dm writecache-convert cache --block-size 1024 --output exists && status_is 0 && shows exists 0
-	dm writecache-convert cache --to-start-sector 18446744073709551000 --output far && status_is 8 16 && [ ! -e far ]
+	dm writecache-convert cache --block-size 1024 --output exists
+	status_is 0
+	shows exists 0
+	dm writecache-convert cache --to-start-sector 18446744073709551000 --output far
+	status_is 8 16
+	[ ! -e far ]
 }
 
 @test "convert cache: what a dry run would do, and what an existing destination holds" {
 	unpack wc-s4096-dirty
 	dm writecache-convert cache --output new --dry-run --json
-	status_is 0 && valid_json && [ ! -e new ] && [ "$(json .cache.needed_sectors)" -gt 0 ]
+	status_is 0
+	valid_json
+	[ ! -e new ]
+	[ "$(json .cache.needed_sectors)" -gt 0 ]
 	fixture writecache/wc-s4096-clean cache there >/dev/null
 	truncate -s 16M there
 	cp there kept
 	remember there
-	dm writecache-convert cache --output there && status_is 8 && one_message && says "a writecache cache" && unchanged there
+	dm writecache-convert cache --output there
+	status_is 8
+	one_message
+	says "writecache cache"
+	unchanged there
 	dm writecache-convert cache --output there --force --dry-run --json
-	status_is 0 && valid_json && unchanged there
+	status_is 0
+	valid_json
+	unchanged there
 	json .writes >planned
 	dm writecache-convert cache --output there --force --undo undo --list-writes --json
-	status_is 0 && valid_json
+	status_is 0
+	valid_json
 	json .writes | cmp - planned
 	shows there 0
-	dm undo undo && status_is 0
+	dm undo undo
+	status_is 0
 	cmp there kept
 }
 
 @test "convert cache: names that are wrong are said to be" {
 	unpack wc-s4096-dirty
 	remember cache origin
-	dm writecache-convert cache origin && status_is 16 && says "--output is missing"
-	dm writecache-convert cache origin --output cache --force && status_is 16
-	dm writecache-convert cache origin --output origin --force && status_is 16
+	dm writecache-convert cache origin
+	status_is 16
+	says "--output is missing"
+	dm writecache-convert cache origin --output cache --force
+	status_is 16
+	dm writecache-convert cache origin --output origin --force
+	status_is 16
 	ln cache again
-	dm writecache-convert cache origin --output again --force && status_is 16
-	dm writecache-convert cache --output new --block-size 768 && status_is 16 && says "power of two"
-	dm writecache-convert cache --output new --block-size 0 && status_is 16
-	dm writecache-convert cache --output nowhere/new && status_is 8 && one_message
-	dm writecache-convert nowhere --output new && status_is 8 && one_message
-	dm writecache-convert cache --output cache2 --resize && status_is 16 && says "--resize"
-	dm writecache-convert cache --resize --block-size 512 && status_is 16
-	dm writecache-convert cache --resize --force && status_is 16
+	dm writecache-convert cache origin --output again --force
+	status_is 16
+	dm writecache-convert cache --output new --block-size 768
+	status_is 16
+	says "power of two"
+	dm writecache-convert cache --output new --block-size 0
+	status_is 16
+	dm writecache-convert cache --output nowhere/new
+	status_is 8
+	one_message
+	dm writecache-convert nowhere --output new
+	status_is 8
+	one_message
+	dm writecache-convert cache --output cache2 --resize
+	status_is 16
+	says "--resize"
+	dm writecache-convert cache --resize --block-size 512
+	status_is 16
+	dm writecache-convert cache --resize --force
+	status_is 16
 	truncate -s 8M there
-	dm writecache-convert cache --output there --size 4M && status_is 16
+	dm writecache-convert cache --output there --size 4M
+	status_is 16
 	unchanged cache origin
 	[ ! -e new ]
-	dm fingerprint origin --output print && status_is 0
-	dm writecache-convert cache origin --origin-fingerprint print --output new && status_is 0
+	dm fingerprint origin --output print
+	status_is 0
+	dm writecache-convert cache origin --origin-fingerprint print --output new
+	status_is 0
 	rm new
 	truncate -s 1M origin
 	dm writecache-convert cache origin --origin-fingerprint print --output new
-	status_is 4 && [ ! -e new ]
+	status_is 4
+	[ ! -e new ]
 }
 
 @test "convert cache: a damaged one is refused" {
@@ -189,8 +248,14 @@ each_size() {
 	# the superblock of an older epoch
 	put cache 24 "$(le64 1)"
 	remember cache
-	dm writecache-convert cache --output new && status_is 4 && one_message && [ ! -e new ]
-	dm writecache-convert cache --resize && status_is 4 && one_message && unchanged cache
+	dm writecache-convert cache --output new
+	status_is 4
+	one_message
+	[ ! -e new ]
+	dm writecache-convert cache --resize
+	status_is 4
+	one_message
+	unchanged cache
 }
 
 # ---- in place ----
@@ -202,16 +267,22 @@ each_size() {
 	equal "$n" 254
 	head -c $((4096 * 100)) /dev/urandom >>cache
 	cp cache kept
-	dm writecache-convert cache --resize --dry-run --json && status_is 0 && valid_json
+	dm writecache-convert cache --resize --dry-run --json
+	status_is 0
+	valid_json
 	cmp cache kept
 	json .writes >planned
-	dm writecache-convert cache --resize --list-writes --json && status_is 0 && valid_json
+	dm writecache-convert cache --resize --list-writes --json
+	status_is 0
+	valid_json
 	json .writes | cmp - planned
 	equal "$(json .in_place)" true
 	equal "$(json .cache.n_blocks_before) $(json .cache.n_blocks)" "254 354"
 	shows cache 0
-	dm writecache-check cache origin --data && status_is 0
-	dm undo "$DMTOOL_UNDO_DIR"/*.undo && status_is 0
+	dm writecache-check cache origin --data
+	status_is 0
+	dm undo "$DMTOOL_UNDO_DIR"/*.undo
+	status_is 0
 	cmp cache kept
 }
 
@@ -221,13 +292,21 @@ each_size() {
 	truncate -s 4M cache
 	remember cache
 	dm writecache-convert cache --resize --no-undo
-	status_is 4 && one_message && says "253 to 508 blocks" && unchanged cache
-	dm writecache-convert cache --resize --size 255M --no-undo && status_is 8 && one_message && unchanged cache
-	dm writecache-convert cache --resize --size $((16 + 508 * 8)) --no-undo --json && status_is 0
+	status_is 4
+	one_message
+	says "253 to 508 blocks"
+	unchanged cache
+	dm writecache-convert cache --resize --size 255M --no-undo
+	status_is 8
+	one_message
+	unchanged cache
+	dm writecache-convert cache --resize --size $((16 + 508 * 8)) --no-undo --json
+	status_is 0
 	equal "$(json .cache.n_blocks)" 508
 	shows cache 0
 	# back, as far as the entries that go are free
-	dm writecache-convert cache --resize --size $((16 + 254 * 8)) --no-undo && status_is 0
+	dm writecache-convert cache --resize --size $((16 + 254 * 8)) --no-undo
+	status_is 0
 	cmp -n "$(stat -c %s kept)" <("$TOP/tests/lib/wcshown" --table cache) <("$TOP/tests/lib/wcshown" --table kept)
 	shows cache 0
 }
@@ -240,22 +319,42 @@ each_size() {
 	last=$("$DMTOOL" writecache-dump cache --json-lines | grep -n '"original_sector"' | grep -v 18446744073709551615 | tail -n 1 | cut -d: -f1)
 	[ "$last" -lt "$n" ]
 	# as it is nothing can go: the metadata would become smaller
-	dm writecache-convert cache --resize --size $((64 + 500 * 8)) --no-undo && status_is 4 && unchanged cache
+	dm writecache-convert cache --resize --size $((64 + 500 * 8)) --no-undo
+	status_is 4
+	unchanged cache
 	# an entry that was never committed, in the last slot
 	put cache $((64 + 16 * (n - 1))) "$(le64 0)$("$DMTOOL" writecache-info cache --json | jq -r .superblock.seq_count | while read -r s; do le64 "$s"; done)"
 	remember cache
 	dm writecache-convert cache --resize --size $((64 + (n - 1) * 8)) --no-undo
-	status_is 4 && one_message && says "in use" && unchanged cache
+	status_is 4
+	one_message
+	says "in use"
+	unchanged cache
 	put cache $((64 + 16 * (n - 1) + 8)) ffffffffffffffff
-	dm writecache-convert cache --resize --size $((64 + (n - 1) * 8)) --no-undo && status_is 0
+	dm writecache-convert cache --resize --size $((64 + (n - 1) * 8)) --no-undo
+	status_is 0
 	shows cache 0
 }
 
 @test "resize: behind a start_sector" {
 	unpack wc-s4096-start
+	remember cache
+	# 764 entries end with the metadata: not one more
 	truncate -s $(($(stat -c %s cache) + 4 * 4096)) cache
-	dm writecache-convert cache --start-sector 2048 --resize --no-undo --json && status_is 0 && valid_json
-	[ "$(json .cache.n_blocks)" -gt "$(json .cache.n_blocks_before)" ] || equal "$(json .cache.n_blocks)" 764
+	remember cache
+	dm writecache-convert cache --start-sector 2048 --resize --no-undo
+	status_is 4
+	says "509 to 764 blocks"
+	unchanged cache
+	dm writecache-convert cache --start-sector 2048 --resize --size $((2048 + 24 + 700 * 8)) --no-undo --json
+	status_is 0
+	valid_json
+	equal "$(json .cache.n_blocks)" 700
+	equal "$(json .cache.start_sector)" 2048
 	shows cache 2048
-	dm writecache-convert cache --start-sector 2048 --resize --size 2048 --no-undo && status_is 16
+	dm writecache-convert cache --start-sector 2048 --resize --size $((2048 + 24 + 764 * 8)) --no-undo
+	status_is 0
+	unchanged cache
+	dm writecache-convert cache --start-sector 2048 --resize --size 2048 --no-undo
+	status_is 16
 }

@@ -30,15 +30,19 @@ unpack() {
 		remember cache
 		for form in json json-lines; do
 			rm -f new
-			dm writecache-dump cache --start-sector "$start" --$form && status_is 0
+			dm writecache-dump cache --start-sector "$start" --$form
+			status_is 0
 			if [ $form = json ]; then valid_json; else valid_lines; fi
 			printf '%s\n' "$output" >dump
-			dm writecache-restore dump --output new --json && status_is 0 && valid_json
+			dm writecache-restore dump --output new --json
+			status_is 0
+			valid_json
 			equal "$(json .new_file)" true
 			equal "$(stat -c %s new)" "$(stat -c %s cache)" size
 			cmp <(table new "$start") <(table cache "$start")
 			# the same dump again
-			dm writecache-dump new --start-sector "$start" --$form && status_is 0
+			dm writecache-dump new --start-sector "$start" --$form
+			status_is 0
 			printf '%s\n' "$output" | sed 's/"device": *"new"/"device":"cache"/' |
 				cmp - <(sed 's/"device": *"cache"/"device":"cache"/' dump)
 		done
@@ -57,11 +61,14 @@ unpack() {
 		put cache $((start * 512 + 24)) "$(le64 77)"
 		head -c $((16 * (n < 300 ? n : 300))) /dev/urandom |
 			dd of=cache bs=1 seek=$((start * 512 + 64)) conv=notrunc status=none
-		dm writecache-restore dump --output cache --json && status_is 0 && valid_json
+		dm writecache-restore dump --output cache --json
+		status_is 0
+		valid_json
 		equal "$(json .new_file)" false
 		cmp cache kept
 		# what was overwritten comes back as well
-		dm undo "$(json .undo.file)" && status_is 0
+		dm undo "$(json .undo.file)"
+		status_is 0
 		equal "$("$DMTOOL" writecache-info cache --start-sector "$start" --json | jq .superblock.seq_count)" 77
 	done
 }
@@ -74,36 +81,46 @@ unpack() {
 	# newer than the superblock; absurd sectors
 	put cache $((64 + 16 * 40)) "$(le64 -3)$(le64 4611686018427387904)"
 	"$DMTOOL" writecache-dump cache --json-lines >dump
-	dm writecache-restore dump --output new && status_is 0
+	dm writecache-restore dump --output new
+	status_is 0
 	cmp <(table new) <(table cache)
 	"$DMTOOL" writecache-dump cache --json >dump
 	cp cache kept
 	dd if=/dev/zero of=cache bs=1 seek=32 count=32 conv=notrunc status=none
-	dm writecache-restore dump --output cache --no-undo && status_is 0
+	dm writecache-restore dump --output cache --no-undo
+	status_is 0
 	cmp cache kept
 }
 
 @test "dump: to another place, and where it was if nothing else is said" {
 	unpack wc-s4096-start
 	"$DMTOOL" writecache-dump cache --start-sector 2048 --json-lines >dump
-	dm writecache-restore dump --output here && status_is 0
+	dm writecache-restore dump --output here
+	status_is 0
 	cmp <(table here 2048) <(table cache 2048)
 	equal "$(stat -c %s here)" "$(stat -c %s cache)"
-	dm writecache-restore dump --output new --start-sector 0 && status_is 0
+	dm writecache-restore dump --output new --start-sector 0
+	status_is 0
 	cmp <(table new) <(table cache 2048)
 	equal "$(stat -c %s new)" $(($(stat -c %s cache) - 2048 * 512))
-	dm writecache-restore dump --output far --start-sector 4096 && status_is 0
+	dm writecache-restore dump --output far --start-sector 4096
+	status_is 0
 	cmp <(table far 4096) <(table cache 2048)
 	# an existing one that is smaller by what lay before it
 	cp new kept
 	put new 24 "$(le64 99)"
-	dm writecache-restore dump --output new --start-sector 0 --no-undo && status_is 0
+	dm writecache-restore dump --output new --start-sector 0 --no-undo
+	status_is 0
 	cmp new kept
 	remember new
 	dm writecache-restore dump --output new --no-undo
-	status_is 8 && one_message && unchanged new
+	status_is 8
+	one_message
+	unchanged new
 	dm writecache-restore dump --output new --start-sector 99999 --no-undo
-	status_is 8 && one_message && unchanged new
+	status_is 8
+	one_message
+	unchanged new
 }
 
 @test "dump: a destination that is another cache, or none, is left as it was" {
@@ -114,26 +131,42 @@ unpack() {
 		fixture "writecache/$name" cache other >/dev/null
 		remember other
 		dm writecache-restore dump --output other --no-undo
-		status_is 8 && one_message && unchanged other
+		status_is 8
+		one_message
+		unchanged other
 	done
 	truncate -s 8M blank
 	remember blank
 	dm writecache-restore dump --output blank --no-undo
-	status_is 8 && one_message && says "--metadata-only" && unchanged blank
+	status_is 8
+	one_message
+	says "--metadata-only"
+	unchanged blank
 	dm writecache-restore dump --output blank --no-undo --metadata-only --dry-run --json
-	status_is 0 && valid_json && unchanged blank
+	status_is 0
+	valid_json
+	unchanged blank
 	json .writes >planned
 	dm writecache-restore dump --output blank --no-undo --metadata-only --list-writes --json
-	status_is 0 && valid_json
+	status_is 0
+	valid_json
 	json .writes | cmp - planned
 	cmp <(table blank) <(table cache)
 	# a smaller one; another format's dump
 	truncate -s 16K small
-	dm writecache-restore dump --output small --no-undo --metadata-only && status_is 8 && one_message
+	dm writecache-restore dump --output small --no-undo --metadata-only
+	status_is 8
+	one_message
 	fixture snapshot/snap-c8-some cow cow >/dev/null
 	"$DMTOOL" snapshot-dump cow --json-lines >other
-	dm writecache-restore other --output new && status_is 8 && one_message && [ ! -e new ]
-	dm snapshot-restore dump --output new && status_is 8 && one_message && [ ! -e new ]
+	dm writecache-restore other --output new
+	status_is 8
+	one_message
+	[ ! -e new ]
+	dm snapshot-restore dump --output new
+	status_is 8
+	one_message
+	[ ! -e new ]
 }
 
 # broken SED-EXPRESSION: neither a new file nor a changed one
@@ -172,6 +205,8 @@ broken() {
 	cp cache kept
 	"$DMTOOL" writecache-dump cache --json-lines >dump
 	put cache 24 "$(le64 99)"
-	dm writecache-restore dump --output cache --no-undo && status_is 0 && says warning
+	dm writecache-restore dump --output cache --no-undo
+	status_is 0
+	says warning
 	cmp cache kept
 }

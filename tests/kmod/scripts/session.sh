@@ -7,7 +7,7 @@
 
 first=yes
 while read -r command; do
-	[ $first = yes ] || echo
+	[ "$first" = yes ] || echo
 	first=
 	printf '$ %s\n' "$command"
 	sh -c "$command" </dev/null 2>&1

@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC1091
+# shellcheck shell=sh disable=SC1091,SC2154 # the library is in the guest, and sets some variables
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # What the kernel makes of write caches: for each line of /guest/list,
