@@ -4,6 +4,7 @@
  * options allow, and checks again; this file settles what is allowed, and says what was done.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
  * struct repair - one run over a store
  * @opts: for the library
  * @copy: --output; its final is NULL without
+ * @side: where data blocks go whose entries are given up, once the library asked; @side_path: its name
  * @nowhere: there is no place for an undo file, so the run only finds out whether one is needed
  */
 struct repair {
@@ -27,6 +29,9 @@ struct repair {
 	struct dmfmt_repair_opts opts;
 	struct write_list writes;
 	struct newfile copy;
+	struct dmfmt_dev *side;
+	char side_path[PATH_MAX];
+	struct items *evidence;
 	bool nowhere;
 };
 
@@ -41,6 +46,11 @@ static int check_options(struct tool *t)
 			   "origin did not change since");
 	if (o->chunk_sectors != DMFMT_NONE && !o->rebuild_header)
 		return tool_usage(t, "--chunk-size is only taken with --rebuild-header");
+	if (o->block_bytes != DMFMT_NONE && !o->rebuild_header)
+		return tool_usage(t, "--block-size is only taken with --rebuild-superblock");
+	if (o->side_file && (o->dry_run || o->mode == MODE_CHECK))
+		return tool_usage(t, "--side-file: nothing is written with %s",
+				  o->dry_run ? "--dry-run" : "-n");
 	if (o->max_findings == 0)
 		return tool_usage(t, "--max-findings: found 0, expected at least 1");
 	if (o->output && o->mode == MODE_CHECK)
@@ -66,6 +76,8 @@ static unsigned repair_flags(const struct opts *o)
 		flags |= DMFMT_REPAIR_KEEP_TAIL;
 	if (o->interrupted_create)
 		flags |= DMFMT_REPAIR_INTERRUPTED_CREATE;
+	if (o->seq_count)
+		flags |= o->seq_count == 1 ? DMFMT_REPAIR_SEQ_MAX : DMFMT_REPAIR_SEQ_NEXT;
 	return flags;
 }
 
@@ -128,6 +140,51 @@ static int open_device(struct repair *r)
 	return err ? tool_fail(t, err) : 0;
 }
 
+/* ---- what is given up ---- */
+
+/* beside the undo file, or beside the copy; false: nowhere */
+static bool choose_side_path(struct repair *r)
+{
+	const struct opts *o = &r->t->o;
+	const char *base = o->side_file ? o->side_file : o->output;
+	size_t room = sizeof(r->side_path);
+
+	if (base)
+		return (size_t)snprintf(r->side_path, room, "%s%s", base,
+					o->side_file ? "" : ".blocks") < room;
+	return undo_side_name(r->t, r->t->arg[0], ".blocks", r->side_path, room);
+}
+
+/* the library has the first block to keep */
+static int make_side_file(void *arg, struct dmfmt_dev **dev)
+{
+	struct repair *r = arg;
+	int err;
+
+	if (!r->side) {
+		if (!choose_side_path(r)) {
+			tool_error(r->t, "no place for data blocks that are given up: expected "
+				   "--side-file FILE");
+			return -ENOENT;
+		}
+		err = dmfmt_dev_open(r->t->ctx, r->side_path, DMFMT_OPEN_WRITE | DMFMT_OPEN_CREATE,
+				     &r->side);
+		if (err)
+			return err;
+	}
+	*dev = r->side;
+	return 0;
+}
+
+static void report_side(struct repair *r)
+{
+	if (!r->side)
+		return;
+	out_str(r->t->out, "side", "file", r->side_path);
+	out_text(r->t->out, "data blocks whose entries were given up are in %s: that of entry N at N "
+		 "times block_size", r->side_path);
+}
+
 /* ---- mending ---- */
 
 static int finish_copy(struct repair *r)
@@ -152,6 +209,7 @@ static int print_result(struct repair *r, const struct dmfmt_report *report, int
 		out_str(t->out, NULL, "output", t->o.output);
 	else if (!t->o.output)
 		undo_report(t, r->s.dev);
+	report_side(r);
 	return err == -EUCLEAN ? status | STATUS_LEFT : status;
 }
 
@@ -168,6 +226,13 @@ static int say_stopped(struct repair *r, int status)
 	return status;
 }
 
+static int on_evidence(void *arg, const struct dmfmt_field *f)
+{
+	struct repair *r = arg;
+
+	return items_field(r->evidence, f);
+}
+
 static int mend(struct repair *r)
 {
 	struct tool *t = r->t;
@@ -176,8 +241,10 @@ static int mend(struct repair *r)
 	int err, status;
 
 	items_begin(&evidence, t->out, "evidence", "evidence for the header");
-	r->opts.evidence = items_field;
-	r->opts.arg = &evidence;
+	r->opts.evidence = on_evidence;
+	r->opts.side = make_side_file;
+	r->opts.arg = r;
+	r->evidence = &evidence;
 	err = dmfmt_repair(r->s.f, &r->opts, &report);
 	if (!err && !t->o.dry_run)
 		err = dmfmt_dev_sync(r->s.dev);
@@ -211,6 +278,7 @@ static int run(struct tool *t, size_t *nr_writes)
 			.flags = repair_flags(&t->o),
 			.accept_loss = t->o.accept_loss,
 			.chunk_sectors = t->o.chunk_sectors == DMFMT_NONE ? 0 : t->o.chunk_sectors,
+			.block_bytes = t->o.block_bytes == DMFMT_NONE ? 0 : t->o.block_bytes,
 			.max_each = report_max_each(t),
 		},
 	};
@@ -222,6 +290,7 @@ static int run(struct tool *t, size_t *nr_writes)
 		status = mend(&r);
 	*nr_writes = r.writes.nr;
 	store_close(&r.s);
+	dmfmt_dev_close(r.side);
 	newfile_drop(&r.copy);
 	write_list_free(&r.writes);
 	return status;

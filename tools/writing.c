@@ -72,9 +72,9 @@ static void file_word(char *buf, size_t len, const char *device)
 	buf[i] = '\0';
 }
 
-/* <device>-<command>-<time>-<process>[-n].undo, a name that does not exist */
+/* <device>-<command>-<time>-<process>[-n]<suffix>, a name that does not exist */
 static bool choose_name(char *buf, size_t len, const char *dir, const char *device,
-			const char *command)
+			const char *command, const char *suffix)
 {
 	char word[128], stamp[32];
 	time_t now = time(NULL);
@@ -89,8 +89,8 @@ static bool choose_name(char *buf, size_t len, const char *dir, const char *devi
 
 		if (i)
 			snprintf(nr, sizeof(nr), "-%d", i);
-		if ((size_t)snprintf(buf, len, "%s/%s-%s-%s-%ld%s.undo", dir, word, command, stamp,
-				     (long)getpid(), nr) >= len)
+		if ((size_t)snprintf(buf, len, "%s/%s-%s-%s-%ld%s%s", dir, word, command, stamp,
+				     (long)getpid(), nr, suffix) >= len)
 			return false;
 		if (lstat(buf, &st) && errno == ENOENT)
 			return true;
@@ -109,7 +109,7 @@ int undo_setup(struct tool *t, struct dmfmt_dev *dev, const char *device)
 		return 0;
 	if (!path) {
 		dir = choose_dir(&volatile_place);
-		if (!dir || !choose_name(name, sizeof(name), dir, device, t->cmd->name))
+		if (!dir || !choose_name(name, sizeof(name), dir, device, t->cmd->name, ".undo"))
 			return UNDO_NO_PLACE;
 		path = name;
 	}
@@ -119,6 +119,21 @@ int undo_setup(struct tool *t, struct dmfmt_dev *dev, const char *device)
 	if (volatile_place)
 		tool_warn(t, "%s: this undo file does not survive a reboot", path);
 	return 0;
+}
+
+bool undo_side_name(struct tool *t, const char *device, const char *suffix, char *buf, size_t len)
+{
+	const char *undo = t->o.undo, *dir;
+	size_t n = undo ? strlen(undo) : 0;
+	bool volatile_place;
+
+	if (undo) {
+		if (n > 5 && !strcmp(undo + n - 5, ".undo"))
+			n -= 5;
+		return (size_t)snprintf(buf, len, "%.*s%s", (int)n, undo, suffix) < len;
+	}
+	dir = choose_dir(&volatile_place);
+	return dir && choose_name(buf, len, dir, device, t->cmd->name, suffix);
 }
 
 int undo_no_place(struct tool *t)

@@ -12,6 +12,8 @@
  */
 #define UNDO_NO_PLACE (-1)
 int undo_setup(struct tool *t, struct dmfmt_dev *dev, const char *device);
+/* a name for a file that goes beside the undo file; false: there is no such place */
+bool undo_side_name(struct tool *t, const char *device, const char *suffix, char *buf, size_t len);
 /* the line for UNDO_NO_PLACE; returns the exit status */
 int undo_no_place(struct tool *t);
 /* in the document: which undo file was written and how to use it */

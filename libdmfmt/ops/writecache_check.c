@@ -74,7 +74,7 @@ struct chk {
 	unsigned passes;
 };
 
-/* ---- small helpers -------------------------------------------------------------------------- */
+/* ---- small helpers ----------------------------------------------------------------------------- */
 
 struct text {
 	char s[400];
@@ -171,7 +171,7 @@ static struct text seq_advice(const struct chk *c)
 		    plural(c->nr_max), c->max_seq + 1);
 }
 
-/* ---- entries: the fast loop ------------------------------------------------------------------- */
+/* ---- entries: the fast loop -------------------------------------------------------------------- */
 
 struct tally {
 	uint64_t committed, free, far, sectors;
@@ -195,7 +195,7 @@ static struct tally tally(const uint64_t *v, size_t nr, uint64_t limit, uint64_t
 	return t;
 }
 
-/* ---- entries: one by one ------------------------------------------------------------------------ */
+/* ---- entries: one by one ----------------------------------------------------------------------- */
 
 /* which rule a committed sector breaks; NR_KINDS: none */
 static unsigned judge_sector(const struct chk *c, uint64_t sector)
@@ -298,7 +298,7 @@ static int check_part(void *arg, const struct wc_part *p)
 	return ret;
 }
 
-/* ---- duplicates ------------------------------------------------------------------------------------ */
+/* ---- duplicates -------------------------------------------------------------------------------- */
 
 static int by_entry(const void *key, const void *element)
 {
@@ -351,9 +351,10 @@ static int report_loser(struct chk *c, const struct wc_copy *loser, const struct
 			     "; entry %" PRIu64 " wins because its seq_count %" PRIu64 " is higher",
 			     loser->sector, loser->seq, next->entry, winner->entry, winner->seq);
 	else
-		found = text("original_sector %" PRIu64 ", seq_count %" PRIu64 ": superseded by entry %" PRIu64
-			     ", which wins because its seq_count %" PRIu64 " is higher", loser->sector,
-			     loser->seq, winner->entry, winner->seq);
+		found = text("original_sector %" PRIu64 ", seq_count %" PRIu64
+			     ": superseded by entry %" PRIu64 ", which wins because its seq_count %"
+			     PRIu64 " is higher", loser->sector, loser->seq, winner->entry,
+			     winner->seq);
 	return dmfmt_report_add(c->r, code, &at, place_of(loser->entry).s, found.s, "");
 }
 
@@ -369,7 +370,7 @@ static int on_group(void *arg, const struct wc_copy *copy, size_t nr)
 	return ret;
 }
 
-/* ---- what the pass has found ------------------------------------------------------------------------ */
+/* ---- what the pass has found ------------------------------------------------------------------- */
 
 static const char *kind_advice(const struct chk *c, enum dmfmt_code code)
 {
@@ -485,7 +486,7 @@ static int report_seq_limit(struct chk *c)
 						 c->max_seq, c->max_seq + 1).s : "below 2^63");
 }
 
-/* ---- n_blocks and the device -------------------------------------------------------------------------- */
+/* ---- n_blocks and the device ------------------------------------------------------------------- */
 
 /*
  * n_blocks is not what a format gives with this block size, but exactly what it gives with another
@@ -661,7 +662,7 @@ static int report_lost_blocks(struct chk *c)
 	return wc_walk_run(&walk);
 }
 
-/* ---- the superblock, where no entries can be read --------------------------------------------------- */
+/* ---- the superblock, where no entries can be read ---------------------------------------------- */
 
 /*
  * struct look - what the entries say without it
@@ -935,7 +936,7 @@ static int report_state(struct chk *c)
 	return ret ? ret : 1;
 }
 
-/* ---- the superblock, where they can -------------------------------------------------------------------- */
+/* ---- the superblock, where they can ------------------------------------------------------------ */
 
 static int report_padding(struct chk *c)
 {
@@ -1028,7 +1029,7 @@ static int report_superblock(struct chk *c)
 	return ret ? ret : report_memory(c);
 }
 
-/* ---- data ---------------------------------------------------------------------------------------------- */
+/* ---- data -------------------------------------------------------------------------------------- */
 
 /*
  * struct data - blocks of one part that are to be read: runs of neighbours
@@ -1245,7 +1246,7 @@ static int check_blocks(struct chk *c)
 	return c->flags & DMFMT_CHECK_DATA ? check_data(c) : check_known_bad(c);
 }
 
-/* ---- rules ------------------------------------------------------------------------------------------------ */
+/* ---- rules ------------------------------------------------------------------------------------- */
 
 enum need { ALWAYS, SOUND, ENTRIES, ORIGIN, TABLE, DATA, NEVER };
 
@@ -1326,7 +1327,7 @@ static void add_rules(struct chk *c)
 	}
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------------------- */
+/* ---- the whole --------------------------------------------------------------------------------- */
 
 static void set_limits(struct chk *c)
 {

@@ -98,7 +98,7 @@ static uint64_t all_free(uint64_t bytes, uint32_t block_size, uint64_t seq)
 	return n;
 }
 
-/* ---- a device with sectors that cannot be read -------------------------------------------------- */
+/* ---- a device with sectors that cannot be read ------------------------------------------------- */
 
 struct holes {
 	struct dmfmt_layer l;
@@ -126,7 +126,7 @@ static void holes_close(struct dmfmt_layer *l)
 static const struct dmfmt_layer_ops holes_ops = { .name = "holes", .read = holes_read,
 						  .close = holes_close };
 
-/* ---- one check ----------------------------------------------------------------------------------- */
+/* ---- one check --------------------------------------------------------------------------------- */
 
 /*
  * struct run - how to check, and what came out
@@ -293,7 +293,7 @@ static void has(const char *s, const char *words)
 
 #define NOTES "N entry.uncommitted 1, N entry.superseded 1"
 
-/* ---- the worked example --------------------------------------------------------------------------- */
+/* ---- the worked example ------------------------------------------------------------------------ */
 
 static void test_worked_example(void)
 {
@@ -338,7 +338,7 @@ static void test_free_is_free(void)
 	says(NOTES);
 }
 
-/* ---- the corrupt examples, in their order ----------------------------------------------------------- */
+/* ---- the corrupt examples, in their order ------------------------------------------------------ */
 
 static void test_wiped(void)
 {
@@ -582,7 +582,7 @@ static void test_interrupted(void)
 	says("F superblock.magic_bad 1");
 }
 
-/* ---- the device -------------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------------------- */
 
 static void test_truncated(void)
 {
@@ -690,7 +690,7 @@ static void test_place(void)
 	says("F device.too_small 1");
 }
 
-/* ---- what cannot be read -------------------------------------------------------------------------- */
+/* ---- what cannot be read ----------------------------------------------------------------------- */
 
 static void test_unreadable_entries(void)
 {
@@ -731,9 +731,11 @@ static void test_unreadable_data(void)
 	data = dmfmt_wc_metadata_bytes(n, 4096);
 	dirty_every(n, 1);
 	/* a sector of block 7; the end of 20 to the first of 23; a block that loses */
-	run.holes = (struct holes){ .from = { data + 7 * 4096 + 512, data + 20 * 4096 + 4095, data + 50 * 4096 },
-				    .to = { data + 7 * 4096 + 1024, data + 23 * 4096 + 1, data + 51 * 4096 },
-				    .nr = 3 };
+	run.holes = (struct holes){
+		.from = { data + 7 * 4096 + 512, data + 20 * 4096 + 4095, data + 50 * 4096 },
+		.to = { data + 7 * 4096 + 1024, data + 23 * 4096 + 1, data + 51 * 4096 },
+		.nr = 3,
+	};
 	put_entry(50, 8 * 51, 0);
 	says("N entry.superseded 1");
 	CHECK(!checked(24));
@@ -781,7 +783,7 @@ static void test_known_bad_blocks(void)
 	says("");
 }
 
-/* ---- random caches against a model ------------------------------------------------------------------ */
+/* ---- random caches against a model ------------------------------------------------------------- */
 
 struct row {
 	uint64_t sector, seq, entry;
@@ -1026,7 +1028,7 @@ static void test_random_large(void)
 	random_cache(&t);
 }
 
-/* ---- anything at all -------------------------------------------------------------------------------- */
+/* ---- anything at all --------------------------------------------------------------------------- */
 
 static uint64_t odd_number(void)
 {
@@ -1095,7 +1097,7 @@ static void test_hooks(void)
 	EQ(nr, 4);
 }
 
-/* ---- being stopped ------------------------------------------------------------------------------------- */
+/* ---- being stopped ----------------------------------------------------------------------------- */
 
 static int stop(void *arg, const struct dmfmt_progress *p)
 {
