@@ -241,3 +241,6 @@ DMFMT_FINDING(WC_ORIGIN_LENGTH, 2032, 26, WARNING, "writecache.origin.length_una
 DMFMT_FINDING(WC_MEMORY, 2033, 11, WARNING, "writecache.superblock.kernel_memory",
 	"the cache needs more kernel memory than this machine has",
 	"refuses to load it (Cannot allocate memory)")
+DMFMT_FINDING(WC_N_DAMAGED, 2034, 9, FATAL, "writecache.superblock.n_blocks_beyond_entries",
+	"n_blocks is larger than the device and what lies there are no entries: n_blocks is damaged",
+	"refuses to load it (Memory area is too small)")

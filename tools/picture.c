@@ -21,7 +21,7 @@ uint64_t picture_cell_units(const struct picture *p, size_t i)
 
 unsigned picture_shade(const struct picture *p, size_t i)
 {
-	uint64_t all = picture_cell_units(p, i), used = p->cells[i];
+	uint64_t all = p->unit_bytes ? picture_cell_units(p, i) : p->full, used = p->cells[i];
 
 	if (!used || !all)
 		return 0;
@@ -62,21 +62,38 @@ static void label(char *buf, size_t len, const struct picture *p, size_t cell)
 {
 	char size[HUMAN_LEN];
 
-	human_size(size, cell * p->per_cell, p->unit_bytes);
+	if (p->unit_bytes)
+		human_size(size, cell * p->per_cell, p->unit_bytes);
+	else
+		snprintf(size, sizeof(size), "+%" PRIu64, (uint64_t)(cell * p->per_cell));
 	snprintf(buf, len, "%*s  ", PICTURE_LABEL - 2, size);
+}
+
+/* what the picture shows, in one line */
+static void heading(char *buf, size_t len, const struct picture *p)
+{
+	char size[HUMAN_LEN];
+
+	if (p->unit_bytes)
+		snprintf(buf, len, "%s: %" PRIu64 " units of %s each, %" PRIu64 " in one cell", p->which,
+			 p->units, human_size(size, p->unit_bytes, 1), p->per_cell);
+	else
+		snprintf(buf, len, "%s: %" PRIu64 " epochs, the oldest first, %" PRIu64
+			 " in one cell; the fullest cell has %" PRIu64, p->which, p->units, p->per_cell,
+			 p->full);
 }
 
 void picture_text(struct out *o, const struct picture *p, unsigned columns, bool unicode)
 {
 	size_t width = columns > PICTURE_LABEL + 1 ? columns - PICTURE_LABEL : 1,
 	       room = PICTURE_LABEL + 3 * width + 16;
-	char *line = malloc(room), size[HUMAN_LEN];
+	char *line = malloc(room), head[160];
 
 	if (!line)
 		return;
+	heading(head, sizeof(head), p);
 	out_text(o, "%s", "");
-	out_text(o, "%s: %" PRIu64 " units of %s each, %" PRIu64 " in one cell", p->which, p->units,
-		 human_size(size, p->unit_bytes, 1), p->per_cell);
+	out_text(o, "%s", head);
 	for (size_t i = 0; i < p->nr_cells; i += width) {
 		size_t n = p->nr_cells - i < width ? p->nr_cells - i : width;
 		char *end;
@@ -151,11 +168,10 @@ static void svg_cells(struct sink *s, const struct picture *p, size_t top)
 
 static void svg_picture(struct sink *s, const struct picture *p, size_t top)
 {
-	char size[HUMAN_LEN];
+	char head[160];
 
-	sink_printf(s, "<text x=\"%d\" y=\"%zu\">%s: %" PRIu64 " units of %s each, %" PRIu64
-		    " in one cell</text>\n", MARGIN, top + HEADING - 10, p->which, p->units,
-		    human_size(size, p->unit_bytes, 1), p->per_cell);
+	heading(head, sizeof(head), p);
+	sink_printf(s, "<text x=\"%d\" y=\"%zu\">%s</text>\n", MARGIN, top + HEADING - 10, head);
 	svg_cells(s, p, top + HEADING);
 }
 

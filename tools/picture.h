@@ -12,13 +12,14 @@
  * @which: "origin" or "store"
  * @cells: units used in each cell; @nr_cells of them mean something
  * @units: how many units the device has; @per_cell: in each cell, the last may have fewer
- * @unit_bytes: of one unit
+ * @unit_bytes: of one unit; 0: units are epochs, not places: a cell is as full as it is compared with
+ *              the fullest one, @full
  */
 struct picture {
 	const char *which;
 	uint64_t *cells;
 	size_t nr_cells;
-	uint64_t units, per_cell, unit_bytes;
+	uint64_t units, per_cell, unit_bytes, full;
 };
 
 /* units that cell @i covers */
@@ -34,7 +35,7 @@ bool picture_unicode(void);
 
 void picture_text(struct out *o, const struct picture *p, unsigned columns, bool unicode);
 void picture_legend(struct out *o, bool unicode);
-/* a self-contained SVG of both; @title is shown above */
+/* a self-contained SVG of all; @title is shown above */
 void picture_svg(struct sink *s, const struct picture *p, size_t nr, const char *title);
 
 #endif

@@ -111,7 +111,9 @@ static int look_at(struct tool *t, const char *path, const struct family **famil
 	*foreign = '\0';
 	if (err)
 		return err;
-	err = store_identify(t, dev, format, &confidence);
+	err = store_set_start(t, dev);
+	if (!err)
+		err = store_identify(t, dev, format, &confidence);
 	if (!err && !*format && dmfmt_foreign_signature(t->ctx, dev, foreign, 256))
 		*foreign = '\0';
 	dmfmt_dev_close(dev);

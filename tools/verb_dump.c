@@ -18,6 +18,7 @@ struct dump {
 	const char *names[ROW_COLUMNS];
 	size_t nr_columns;
 	enum part part;
+	uint64_t nr_rows;
 };
 
 static void close_part(struct dump *d)
@@ -140,6 +141,27 @@ static int print_ranges(struct dump *d, struct dmfmt *f)
 	return err;
 }
 
+/* ---- what the kernel would serve ---- */
+
+static int resolved(void *arg, const struct dmfmt_extent *e)
+{
+	const uint64_t values[] = { e->to / 512, e->from / 512, e->length / 512 };
+	struct dump *d = arg;
+
+	return progress_stopped() ? -ECANCELED : out_rows(d->t->out, d->nr_rows++, values, 1);
+}
+
+static int print_resolved(struct dump *d, struct dmfmt *f)
+{
+	const char *names[] = { "original_sector", "cache_sector", "nr_sectors" };
+	int err = out_rows_begin(d->t->out, "resolved", names, 3);
+
+	if (!err)
+		err = dmfmt_extents(f, resolved, d);
+	out_rows_end(d->t->out);
+	return err;
+}
+
 static int get_columns(struct dump *d, const struct dmfmt *f)
 {
 	const struct dmfmt_column *columns;
@@ -165,6 +187,8 @@ int verb_dump(struct tool *t)
 		err = get_columns(&d, s.f);
 		if (!err && t->o.format == OUT_RANGES)
 			err = print_ranges(&d, s.f);
+		else if (!err && t->o.format == OUT_RESOLVED)
+			err = print_resolved(&d, s.f);
 		else if (!err)
 			err = walk(&d, s.f);
 		status = err ? tool_fail(t, err) : tool_end(t, 0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Draw where origin and store are occupied. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,13 +16,15 @@
 #define MIN_WIDTH 20
 #define MAX_WIDTH 4096
 #define SVG_CELLS 1024
+#define MAX_PICTURES 3
 
 struct map {
 	struct tool *t;
 	unsigned columns;
 	bool unicode;
 	uint64_t unit_bytes;
-	struct picture pictures[2];
+	struct picture pictures[MAX_PICTURES];
+	size_t nr;
 };
 
 static int check_options(struct map *m)
@@ -43,7 +46,8 @@ static int look(struct map *m, struct dmfmt *f, struct picture *p, const char *w
 	int err;
 
 	p->which = which;
-	p->unit_bytes = m->unit_bytes;
+	/* an epoch has no size */
+	p->unit_bytes = strcmp(which, "age") ? m->unit_bytes : 0;
 	p->cells = calloc(room, sizeof(*p->cells));
 	if (!p->cells)
 		return -ENOMEM;
@@ -52,19 +56,21 @@ static int look(struct map *m, struct dmfmt *f, struct picture *p, const char *w
 		return err;
 	p->per_cell = p->units / room + (p->units % room != 0);
 	p->nr_cells = p->units ? (size_t)((p->units - 1) / p->per_cell + 1) : 0;
+	for (size_t i = 0; i < p->nr_cells; i++)
+		if (p->cells[i] > p->full)
+			p->full = p->cells[i];
 	return 0;
 }
 
-static int look_at_both(struct map *m, struct dmfmt *f)
+static int look_at_all(struct map *m, struct dmfmt *f)
 {
+	const char *const *which = m->t->cmd->family->pictures;
 	uint64_t sectors;
 	int err = unit_sectors(m->t, f, &sectors);
 
 	m->unit_bytes = sectors * 512;
-	if (!err)
-		err = look(m, f, &m->pictures[0], "origin");
-	if (!err)
-		err = look(m, f, &m->pictures[1], "store");
+	for (; !err && *which && m->nr < MAX_PICTURES; which++, m->nr++)
+		err = look(m, f, &m->pictures[m->nr], *which);
 	return err;
 }
 
@@ -92,11 +98,15 @@ static int print(struct map *m)
 	int err = 0;
 
 	out_num(o, "picture", "unit_bytes", m->unit_bytes, DMFMT_UNIT_BYTES);
-	out_num(o, "picture", "origin_units", m->pictures[0].units, DMFMT_UNIT_NONE);
-	out_num(o, "picture", "store_units", m->pictures[1].units, DMFMT_UNIT_NONE);
+	for (size_t i = 0; i < m->nr; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "%s_units", m->pictures[i].which);
+		out_num(o, "picture", name, m->pictures[i].units, DMFMT_UNIT_NONE);
+	}
 	out_bool(o, "picture", "origin_size_known", m->t->o.origin_sectors != DMFMT_NONE ||
 		 m->t->o.origin || m->t->arg[1]);
-	for (size_t i = 0; !err && i < 2; i++)
+	for (size_t i = 0; !err && i < m->nr; i++)
 		if (m->t->o.format == OUT_TEXT)
 			picture_text(o, &m->pictures[i], m->columns, m->unicode);
 		else
@@ -116,7 +126,7 @@ static int write_svg(struct map *m)
 		fd = newfile_open(&nf);
 		err = fd < 0 ? fd : sink_init(&sink, fd);
 		if (!err) {
-			picture_svg(&sink, m->pictures, 2, t->arg[0]);
+			picture_svg(&sink, m->pictures, m->nr, t->arg[0]);
 			err = sink_flush(&sink);
 			if (!err && fsync(fd))
 				err = -errno;
@@ -134,7 +144,7 @@ static int write_svg(struct map *m)
 
 static int draw(struct map *m, struct dmfmt *f)
 {
-	int status = 0, err = look_at_both(m, f);
+	int status = 0, err = look_at_all(m, f);
 
 	if (err)
 		return tool_fail(m->t, err);
@@ -161,7 +171,7 @@ int verb_map(struct tool *t)
 	if (!status)
 		status = draw(&m, s.f);
 	store_close(&s);
-	free(m.pictures[0].cells);
-	free(m.pictures[1].cells);
+	for (size_t i = 0; i < MAX_PICTURES; i++)
+		free(m.pictures[i].cells);
 	return status;
 }

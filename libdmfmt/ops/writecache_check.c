@@ -617,6 +617,57 @@ static int report_truncated(struct chk *c)
 				     PRIu64 ")", need, c->g->n_blocks, c->g->block_size, c->possible).s);
 }
 
+struct odd {
+	const struct chk *c;
+	uint64_t nr, bad, zero;
+};
+
+static int odd_part(void *arg, const struct wc_part *p)
+{
+	struct odd *o = arg;
+	size_t i;
+
+	for (i = 0; p->e && i < p->nr; i++) {
+		uint64_t sector = p->v[2 * i], seq = p->v[2 * i + 1];
+
+		o->nr++;
+		o->zero += !sector && !seq;
+		o->bad += seq != DMFMT_WC_FREE && (seq > o->c->limit || sector > UINT64_MAX >> 10 ||
+						   (sector & (o->c->block_sectors - 1)));
+	}
+	return 0;
+}
+
+/*
+ * The device may have been longer, or n_blocks may be damaged: then every block is looked for in a
+ * wrong place, and what is taken for entries are data.  Entries that go on behind those that a format of
+ * this size gives tell the one from the other.
+ */
+static int report_n_damaged(struct chk *c)
+{
+	struct odd o = { .c = c };
+	struct wc_walk walk = { .f = c->f, .what = "looking behind the entries", .pass = 1,
+				.nr_passes = 1, .first = c->possible, .tolerant = true, .fn = odd_part,
+				.arg = &o };
+	struct dmfmt_at at = at_field(c, 16, "dmtool writecache-repair --rebuild-superblock -n shows what the entries say");
+	int ret;
+
+	if (c->w->state != WC_TRUNCATED || c->other_block || !c->possible ||
+	    dmfmt_wc_metadata_bytes(c->possible, c->g->block_size) == c->g->metadata)
+		return 0;
+	ret = wc_walk_run(&walk);
+	/* one block can be the first of the origin, zeros are many */
+	if (o.zero > 1)
+		o.bad += o.zero;
+	if (ret || o.bad * 64 <= o.nr)
+		return ret;
+	return dmfmt_report_add(c->r, DMFMT_F_WC_N_DAMAGED, &at, "superblock",
+				text("n_blocks %" PRIu64 ", but of %" PRIu64 " entries behind the first %"
+				     PRIu64 " %" PRIu64 " are none", c->g->n_blocks, o.nr, c->possible,
+				     o.bad).s,
+				text("%" PRIu64 ", what a format of this device gives", c->possible).s);
+}
+
 static int lost_part(void *arg, const struct wc_part *p)
 {
 	struct chk *c = arg;
@@ -1360,6 +1411,8 @@ static int report_entries(struct chk *c, bool whole)
 		ret = report_uncommitted(c);
 	if (!ret && whole)
 		ret = report_fewer(c);
+	if (!ret && whole)
+		ret = report_n_damaged(c);
 	return ret || !whole ? ret : report_lost_blocks(c);
 }
 

@@ -30,13 +30,13 @@ static int add(struct gather *x, uint64_t sector, uint64_t entry)
 	struct dmfmt_extent *last = x->nr ? &x->e[x->nr - 1] : NULL;
 	int ret;
 
+	if (sector >= x->end / 512 && x->end < INT64_MAX)
+		return 0;	/* past the end of the origin, however far */
 	if (!dmfmt_wc_sector_ok(&x->w->g, sector) || sector > INT64_MAX / 512 - (length >> 9))
 		return dmfmt_fail(x->f->ctx, -ERANGE,
 				  "%s: entry %" PRIu64 ": original_sector %" PRIu64
 				  " cannot be addressed in bytes", x->f->dev->path, entry, sector);
 	to = sector * 512;
-	if (to >= x->end)
-		return 0;
 	if (length > x->end - to)
 		length = x->end - to;
 	if (last && last->to + last->length == to && last->from + last->length == from) {

@@ -27,11 +27,10 @@ flushed() {
 
 # every entry is free, check has nothing to say, and the cache is else what it was: clean BEFORE
 clean() {
-	"$DMTOOL" writecache-dump --json-lines "$at" cache >after
-	"$DMTOOL" writecache-dump --json-lines "$at" "$1" >before
-	equal "$(jq -c 'select(has("original_sector")) | .seq_count' after | sort -u)" 18446744073709551615
-	cmp <(jq -c 'select(has("original_sector")) | .original_sector' before) \
-		<(jq -c 'select(has("original_sector")) | .original_sector' after)
+	"$DMTOOL" writecache-dump --json-lines "$at" cache | sed '1d;$d' >after
+	"$DMTOOL" writecache-dump --json-lines "$at" "$1" | sed '1d;$d' >before
+	equal "$(sed 's/.*"seq_count":\([0-9]*\)}/\1/' after | sort -u)" 18446744073709551615
+	cmp <(cut -d, -f1 before) <(cut -d, -f1 after)
 	cmp -n $((start + 64)) cache "$1"
 	local data
 	data=$("$DMTOOL" writecache-info "$at" cache --json | jq .geometry.metadata_bytes)
@@ -55,6 +54,13 @@ committed() {
 	"$DMTOOL" writecache-dump --json-lines "$at" cache | jq -r --argjson s \
 		"$("$DMTOOL" writecache-info "$at" cache --json | jq .superblock.seq_count)" \
 		'select(has("original_sector") and .seq_count < $s) | .original_sector' | sort -n
+}
+
+# where the last range of a map ends that is finished
+end_of() {
+	local pos=0 size=0
+	grep -q '+$' "$1" && read -r pos size _ < <(grep '+$' "$1" | tail -n 1)
+	echo $((pos + size))
 }
 
 # a run in the background, slow enough to be met; $slow is its process
@@ -172,7 +178,7 @@ lay() {
 		dm writecache-flush cache "$at" --to=patch --json && status_is 0 && valid_json
 		equal "$(json .flush.records)" "$held"
 		equal "$(json .origin)" null
-		equal "$(stat -c %s patch)" "$(awk '/\+$/ { end = strtonum($1) + strtonum($2) } END { print end + 0 }' map)"
+		equal "$(stat -c %s patch)" "$(end_of map)"
 		fixture "writecache/$name" origin origin >/dev/null
 		ddrescue -q --domain-mapfile=map patch origin
 		flushed
@@ -245,7 +251,7 @@ lay() {
 		example
 		eval "$what"
 		remember cache origin
-		dm writecache-flush cache origin --keep-going --accept-loss=1 && status_is 4
+		dm writecache-flush cache origin --keep-going --accept-loss=7 && status_is 4
 		one_message
 		dm writecache-flush cache origin --dry-run && status_is 4
 		dm writecache-flush cache origin --to=patch && status_is 4
@@ -327,7 +333,6 @@ lay() {
 	local n
 	triple wc-s4096-dirty
 	# the cut goes through the dirty blocks
-	truncate -s $((8192 + 100 * 4096)) cache
 	data=$("$DMTOOL" writecache-info cache --json | jq .geometry.metadata_bytes)
 	truncate -s $((data + 100 * 4096)) cache
 	n=$("$DMTOOL" writecache-check cache origin --json | jq .summary.loss)
@@ -537,7 +542,7 @@ lay() {
 @test "flush: killed at any moment, it goes on" {
 	local wait
 	for wait in 0 0.05 0.2 0.6; do
-		triple wc-p4096-dup
+		triple wc-s4096-dirty
 		slow
 		sleep $wait
 		kill -KILL $slow
