@@ -545,37 +545,18 @@ static int named_guess(const struct fix *x, const struct wc_guess *g, unsigned n
 	return -1;
 }
 
-/* the entries go on past what this geometry has, up to what the superblock says: the device is shorter
- * than it was, and n_blocks is right */
-static bool was_longer(struct fix *x, const struct wc_guess *g)
-{
-	struct wc_geometry more = g->g;
-	struct newest n = { 0 };
-	struct wc_walk walk = { .f = x->f, .g = &more, .what = "looking behind the entries", .pass = 1,
-				.nr_passes = 1, .first = g->g.n_blocks, .tolerant = true,
-				.fn = newest_part, .arg = &n };
-
-	if (x->w->state != WC_TRUNCATED || x->w->g.block_size != g->g.block_size ||
-	    x->w->g.n_blocks - g->g.n_blocks > 1u << 20)
-		return x->w->state == WC_TRUNCATED && x->w->g.block_size == g->g.block_size &&
-		       !g->tight;
-	more.n_blocks = x->w->g.n_blocks;
-	if (wc_walk_run(&walk))
-		return true;
-	/* free pairs, or plausible ones; zeros and noise say that nothing was there */
-	return !n.live || n.max <= x->w->sb.seq_count;
-}
-
 static int check_guess(struct fix *x, const struct wc_guess *g, int best)
 {
 	if (best < 0)
 		return dmfmt_fail(x->ctx, -EUCLEAN,
 				  "%s: superblock: no block size is proven by the entries, expected exactly one with which all of them decode (--block-size names it)",
 				  x->dev->path);
-	if (was_longer(x, &g[best]))
+	/* a device that was made smaller: its n_blocks is right, unless what lies there are no entries */
+	if (x->w->state == WC_TRUNCATED && x->w->g.block_size == g[best].g.block_size &&
+	    !has(x, DMFMT_F_WC_N_DAMAGED))
 		return dmfmt_fail(x->ctx, -EUCLEAN,
 				  "%s: superblock: n_blocks %" PRIu64
-				  " is what the entries say too: the device was made smaller, expected its old size",
+				  " is not contradicted by the entries: the device was made smaller, expected its old size",
 				  x->dev->path, x->w->g.n_blocks);
 	return 0;
 }

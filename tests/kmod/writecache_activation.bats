@@ -89,6 +89,35 @@ repaired() {
 	send "$1" "$d/cache" show,write
 }
 
+# rebuilt NAME BYTES: a fixture that has lost so many bytes at its start, with its superblock inferred
+rebuilt() {
+	local i sector seq rc=0 data
+	xz -dc "$FIXTURES/writecache/wc-s4096-dirty/cache.img.xz" >"$d/cache"
+	xz -dc "$FIXTURES/writecache/wc-s4096-dirty/origin.img.xz" >"$d/origin.dirty"
+	"$DMTOOL" writecache-dump --json-lines "$d/cache" | grep '^{"original_sector"' |
+		tr -c '0-9\n' ' ' >"$d/entries"
+	data=$(wc_info "$d/cache" geometry.data_sector)
+	# without duplicates, what is left of the entries and lies over the origin is what must be shown
+	cp "$d/origin.dirty" "$d/model"
+	i=0
+	while read -r sector seq; do
+		if [ $seq != 18446744073709551615 ] && [ $((64 + 16 * i)) -ge "$2" ]; then
+			dd if="$d/cache" of="$d/model" bs=4096 skip=$((data / 8 + i)) \
+				seek=$((sector / 8)) count=1 conv=notrunc status=none
+		fi
+		i=$((i + 1))
+	done <"$d/entries"
+	sha256sum <"$d/model" | cut -d ' ' -f 1 >"$d/$1.model"
+	dd if=/dev/zero of="$d/cache" bs="$2" count=1 conv=notrunc status=none
+	"$DMTOOL" writecache-repair "$d/cache" --rebuild-superblock --seq-count=max+1 -y --no-undo \
+		--side-file "$d/$1.side" >"$d/$1.repair" 2>&1 || rc=$?
+	echo $rc >"$d/$1.repair.status"
+	wc_info "$d/cache" status.line >"$d/$1.line"
+	pack_add "$1.cache" "$d/cache"
+	pack_add "$1.origin" "$d/origin.dirty"
+	echo "$1 s $1.origin $1.cache $ORIGIN_SECTORS 4096 0 show" >>"$d/list"
+}
+
 setup_file() {
 	local kind how
 	d=$BATS_FILE_TMPDIR
@@ -110,6 +139,12 @@ setup_file() {
 	# repaired without a loss; the kernel then has nothing to complain about
 	repaired sequence-repaired same-sequence -y --side-file "$d/side"
 	repaired interrupted-repaired all-free-interrupted -y
+	# the newest epoch of the example was not committed
+	repaired older-repaired older-superblock --seq-count=max -y
+	repaired wiped-repaired wiped --rebuild-superblock --seq-count=max -y
+	# the fixture was removed, so its newest epoch was
+	rebuilt rebuilt 64
+	rebuilt attached-again 4096
 	boot "$KMOD/scripts/writecache.sh" --disk "$PACK" --timeout 300 \
 		--with "$PACK_INDEX:/guest/index" --with "$d/list:/guest/list"
 }
@@ -202,6 +237,31 @@ said() {
 	equal "$(got interrupted-repaired result)" ok
 	equal "$(state "$(got interrupted-repaired status)")" "0 15 15 0"
 	[ -z "$(got interrupted-repaired write)" ]
+}
+
+@test "writecache activation: with the right seq_count again the kernel drops nothing" {
+	for kind in older-repaired wiped-repaired; do
+		equal "$(cat "$BATS_FILE_TMPDIR/$kind.repair.status")" 1 "$kind"
+		equal "$(got "$kind" result)" ok "$kind"
+		equal "$(state "$(got "$kind" status)")" "0 15 12 0" "$kind"
+		equal "$(cat "$BATS_FILE_TMPDIR/$kind.line")" "0 15 12 0" "$kind"
+		[ -n "$(got sound content)" ]
+		equal "$(got "$kind" content)" "$(got sound content)" "$kind"
+		[ -z "$(got "$kind" write)" ]
+	done
+}
+
+@test "writecache activation: a superblock that was inferred shows the kernel all that is left" {
+	for kind in rebuilt attached-again; do
+		equal "$(cat "$BATS_FILE_TMPDIR/$kind.repair.status")" 1 "$kind"
+		equal "$(got "$kind" result)" ok "$kind"
+		equal "$(cat "$BATS_FILE_TMPDIR/$kind.line")" "$(state "$(got "$kind" status)")" "$kind"
+		equal "$(got "$kind" content)" "$(cat "$BATS_FILE_TMPDIR/$kind.model")" "$kind"
+	done
+	# nothing was lost with the superblock alone; with LVM's 4 KiB, what the first 252 entries held
+	expected=$(jq -r .expected.logical_sha256 "$FIXTURES/writecache/wc-s4096-dirty/manifest.json")
+	equal "$(got rebuilt content)" "$expected"
+	[ "$(got attached-again content)" != "$expected" ]
 }
 
 @test "writecache activation: what the kernel refuses it leaves alone" {
