@@ -200,7 +200,8 @@ install: all					## into DESTDIR/PREFIX
 	$(Q)$(INSTALL) -D -m 644 completions/dmtool.bash $(D)$(DATADIR)/bash-completion/completions/dmtool
 	$(Q)$(INSTALL) -D -m 644 completions/_dmtool $(D)$(DATADIR)/zsh/site-functions/_dmtool
 	$(Q)$(INSTALL) -D -m 644 completions/dmtool.fish $(D)$(DATADIR)/fish/vendor_completions.d/dmtool.fish
-	$(Q)$(INSTALL) -D -m 755 initramfs/hooks/dmtool $(D)$(DATADIR)/dmtool/initramfs/hooks/dmtool
+	$(Q)$(foreach s,hooks/dmtool scripts/init-premount/dmtool,$(INSTALL) -D -m 755 initramfs/$(s) \
+		$(D)$(DATADIR)/dmtool/initramfs/$(s) &&) :
 	$(Q)$(if $(PLUGIN),$(INSTALL) -D -m 755 $(PLUGIN) $(D)$(LIBDIR)/nbdkit/plugins/nbdkit-dmfmt-plugin.so)
 
 uninstall:					## what install put there, nothing else

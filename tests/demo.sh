@@ -65,6 +65,10 @@ crashed_cache() {
 	run 0 'dmtool writecache-check cache.img --origin origin.img'
 	run 0 'dmtool writecache-info cache.img'
 
+	if ! command -v debugfs >/dev/null || ! command -v e2fsck >/dev/null; then
+		say 'The rest of this part wants e2fsprogs, which is not here.'
+		return
+	fi
 	say 'The origin alone has none of the files: they are in the cache.'
 	run 0 "debugfs -R 'ls -p /' origin.img 2>/dev/null"
 
@@ -80,9 +84,12 @@ crashed_cache() {
 	run 0 'e2fsck -fn origin.img'
 
 	say 'A superblock from an earlier moment is what the kernel would load without a word, and lose data.'
-	unpack writecache-ext4 cache cache.img
-	run 0 "printf '\\010' | dd of=cache.img bs=1 seek=24 conv=notrunc status=none"
-	run 4 'dmtool writecache-check cache.img | grep -A 3 ^fatal | head -n 4; exit 4'
+	unpack writecache-ext4 cache crashed.img
+	run 0 'cp crashed.img old.img'
+	run 0 "printf '\\010' | dd of=old.img bs=1 seek=24 conv=notrunc status=none"
+	run 4 'dmtool writecache-check old.img --origin origin.img'
+	run 1 'dmtool writecache-repair old.img --seq-count=max -y --undo old.undo'
+	run 0 'cmp old.img crashed.img && echo the cache is as it was'
 }
 
 exception_store() {

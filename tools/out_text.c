@@ -353,11 +353,11 @@ static void text_rows_begin(struct out *o, const char *key, const char *const *n
 	flush_held(t);
 	empty_line(t);
 	start_line(t);
-	sink_printf(&o->sink, "%s\n%12s", key, "record");
-	for (size_t i = 0; i < nr; i++)
-		sink_printf(&o->sink, "%12s", names[i]);
-	sink_puts(&o->sink, "\n");
 	rows_init(&o->rows, ROWS_TEXT, names, nr);
+	sink_printf(&o->sink, "%s\n%*s", key, (int)o->rows.width, "record");
+	for (size_t i = 0; i < nr; i++)
+		sink_printf(&o->sink, "%*s", (int)o->rows.width, names[i]);
+	sink_puts(&o->sink, "\n");
 	t->keep = true;
 }
 

@@ -14,7 +14,12 @@ int rows_init(struct row_format *rf, enum row_style style, const char *const *na
 	memset(rf, 0, sizeof(*rf));
 	rf->style = style;
 	rf->nr = nr;
-	rf->width = 12;
+	rf->width = ROW_WIDTH;
+	for (size_t i = 0; i < nr; i++)
+		if (strlen(names[i]) + 2 > rf->width)
+			rf->width = (unsigned)strlen(names[i]) + 2;
+	if (rf->width > ROW_PIECE)
+		return -EOPNOTSUPP;
 	rf->first = true;
 	for (size_t i = 0; i < nr && style != ROWS_TEXT; i++) {
 		int n = snprintf(rf->piece[i], ROW_PIECE, "%s%s\":", i ? ",\"" : open, names[i]);

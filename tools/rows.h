@@ -12,6 +12,7 @@
 #define ROW_COLUMNS 8		/* numbers in a row at most */
 #define ROW_PIECE   64		/* bytes of `,"name":` at most */
 #define ROW_DIGITS  20		/* of an unsigned 64-bit number */
+#define ROW_WIDTH   12		/* of a column of text at least */
 
 enum row_style {
 	ROWS_LINES,	/* {"a":1,"b":2}\n			one object per line */
@@ -23,6 +24,7 @@ enum row_style {
  * struct row_format - how a row is spelled, worked out once
  * @piece: what stands in front of number i; @len its length
  * @end: what closes the row
+ * @width: of a column of text: wide enough for the longest name
  * @first: no element of the array has been written yet
  */
 struct row_format {

@@ -6,6 +6,7 @@
  *   writecache_walk.c    reading the entries
  *   writecache_dups.c    sectors that have more than one committed entry: who wins
  *   writecache_extents.c what the kernel would serve
+ *   writecache_free.c    entries become free
  *   writecache_infer.c   a lost superblock, from the entries
  *   writecache_check.c, _repair.c, _restore.c (and create), _flush.c, _convert.c
  */
@@ -167,7 +168,7 @@ void wc_set_free(struct wc_set *s);
  *     @from_superblock)
  * @live: entries that are not free and plausible; @free: free ones; @zero: all-zero ones (an LVM
  *        wipe leaves them); @bad: ones that can be nothing of the kind
- * @wiped: entries at the start that are zero, up to the first that is not
+ * @wiped: zero ones among those that LVM's wipe of 4096 bytes reaches
  * @max_seq: the largest seq_count of a live one
  * @tight: what lies behind the last entry cannot be an entry, or the block size is the only one left
  */
@@ -190,9 +191,10 @@ int wc_check(struct dmfmt *f, unsigned flags, struct dmfmt_report *r);
 bool wc_rescuable(enum dmfmt_code code);
 bool wc_needs_accept(enum dmfmt_code code);
 int wc_repair(struct dmfmt *f, const struct dmfmt_repair_opts *o, struct dmfmt_report *found);
-/* free entries: seq_count becomes 2^64-1, original_sector stays, as the kernel does it; @entries
- * ascending; whole sectors are rewritten, nothing is flushed */
-int wc_free_entries(struct dmfmt *f, const uint64_t *entries, size_t nr);
+/* free entries (writecache_free.c): seq_count becomes 2^64-1, original_sector stays, as the kernel does
+ * it; @entries ascending; whole sectors are rewritten, nothing is flushed.  @gap: sectors up to so many
+ * bytes apart are rewritten together with what lies between; 512: only neighbours */
+int wc_free_entries(struct dmfmt *f, const uint64_t *entries, size_t nr, uint64_t gap);
 
 /* ---- a whole new table (writecache_restore.c) -------------------------------------------------- */
 

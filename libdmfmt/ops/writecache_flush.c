@@ -12,8 +12,7 @@
  *  - entries go in any order after that, each when its data are durable on the origin; a rewritten
  *    sector of entries may be there or not, each alone.
  *
- * Freeing writes seq_count only, as the kernel does (dm-writecache.c, writecache_free_entry), and whole
- * sectors.  The superblock keeps what it has: its sector is only rewritten with what was read.
+ * The superblock keeps what it has: its sector is only rewritten with what was read.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -24,8 +23,7 @@
 #include "../core/map.h"
 
 #define LIST (64u << 10)	/* entries that are freed at a time */
-#define SPAN (1u << 20)		/* of entries that are read, changed and written together */
-#define GAP (64u << 10)		/* entries farther apart are not */
+#define GAP (64u << 10)		/* sectors of entries that are farther apart are not rewritten together */
 
 /*
  * struct wc_flush - where a write-back stands
@@ -58,102 +56,6 @@ void wc_flush_free(struct wc *w)
 	free(w->flush->list);
 	free(w->flush);
 	w->flush = NULL;
-}
-
-/* ---- freeing entries ------------------------------------------------------------------------------- */
-
-/*
- * struct freeing - entries become FREE; @entries ascending
- */
-struct freeing {
-	struct dmfmt *f;
-	const struct wc_geometry *g;
-	uint8_t *buf;		/* SPAN bytes */
-};
-
-static uint64_t sector_of(const struct freeing *x, uint64_t entry)
-{
-	return dmfmt_wc_entry_offset(x->g, entry) / 512 * 512;
-}
-
-/* sectors from that of the first entry to that of the last: read, changed, written */
-static int rewrite(struct freeing *x, const uint64_t *entries, size_t nr)
-{
-	uint64_t from = sector_of(x, entries[0]);
-	size_t len = (size_t)(sector_of(x, entries[nr - 1]) + 512 - from), i;
-	int ret = dmfmt_dev_read(x->f->dev, from, x->buf, len);
-
-	for (i = 0; !ret && i < nr; i++) {
-		uint8_t *e = x->buf + (dmfmt_wc_entry_offset(x->g, entries[i]) - from);
-
-		memset(e + offsetof(struct wc_entry_disk, seq_count), 0xff, sizeof(uint64_t));
-	}
-	return ret ? ret : dmfmt_dev_write(x->f->dev, from, x->buf, len);
-}
-
-/* how many entries from the first on lie within @span bytes, none farther than @gap from the last */
-static size_t together(const struct freeing *x, const uint64_t *entries, size_t nr, uint64_t span,
-		       uint64_t gap)
-{
-	uint64_t from = sector_of(x, entries[0]), last = from;
-	size_t i;
-
-	for (i = 1; i < nr; i++) {
-		uint64_t at = sector_of(x, entries[i]);
-
-		if (at - last > gap || at + 512 - from > span)
-			break;
-		last = at;
-	}
-	return i;
-}
-
-/* between the entries lie some that cannot be read: only the sectors that have to */
-static int rewrite_sectors(struct freeing *x, const uint64_t *entries, size_t nr)
-{
-	int ret = 0;
-
-	while (!ret && nr) {
-		size_t n = together(x, entries, nr, 512, 0);
-
-		ret = rewrite(x, entries, n);
-		entries += n;
-		nr -= n;
-	}
-	return ret;
-}
-
-static int free_spans(struct freeing *x, const uint64_t *entries, size_t nr)
-{
-	int ret = 0;
-
-	while (!ret && nr) {
-		size_t n = together(x, entries, nr, SPAN, GAP);
-
-		ret = rewrite(x, entries, n);
-		if (ret && !x->f->dev->failed && ret != -ECANCELED && ret != -ENOMEM)
-			ret = rewrite_sectors(x, entries, n);
-		entries += n;
-		nr -= n;
-	}
-	return ret;
-}
-
-/* not durable yet */
-static int free_entries(struct dmfmt *f, const uint64_t *entries, size_t nr)
-{
-	const struct wc *w = f->priv;
-	struct freeing x = { .f = f, .g = &w->g };
-	int ret;
-
-	if (!nr)
-		return 0;
-	x.buf = malloc(SPAN);
-	if (!x.buf)
-		return dmfmt_fail(f->ctx, -ENOMEM, "%s: no memory to free entries", f->dev->path);
-	ret = free_spans(&x, entries, nr);
-	free(x.buf);
-	return ret;
 }
 
 /* ---- prepare --------------------------------------------------------------------------------------- */
@@ -190,7 +92,7 @@ static int drop_list(struct sweep *s, unsigned which)
 		return 0;
 	if (which == LOSER && nr > 1)
 		qsort(s->list[which], nr, sizeof(uint64_t), by_number);
-	return free_entries(s->f, s->list[which], nr);
+	return wc_free_entries(s->f, s->list[which], nr, GAP);
 }
 
 static int drop(struct sweep *s, unsigned which, uint64_t entry)
@@ -530,7 +432,7 @@ static int retire_list(struct retire *r)
 
 	r->nr = 0;
 	r->done += nr;
-	return free_entries(r->f, r->list, nr);
+	return wc_free_entries(r->f, r->list, nr, GAP);
 }
 
 static int retire_move(struct retire *r, const struct dmfmt_move *m)
@@ -573,7 +475,7 @@ int wc_flush_retire(struct dmfmt *f, const struct dmfmt_batch *b)
 	uint64_t nr = fl->nr;
 	int ret;
 
-	ret = fl->dropping ? free_entries(f, fl->list, fl->nr) : retire_moves(f, b, &nr);
+	ret = fl->dropping ? wc_free_entries(f, fl->list, fl->nr, GAP) : retire_moves(f, b, &nr);
 	if (!ret)
 		ret = dmfmt_dev_flush(f->dev);
 	if (!ret)

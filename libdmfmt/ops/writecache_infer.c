@@ -50,7 +50,7 @@ static int count_part(void *arg, const struct wc_part *p)
 			g->free++;
 			break;
 		case ZERO:
-			g->wiped += g->wiped == p->first + i;
+			g->wiped += p->first + i < DMFMT_WC_ENTRIES_WIPED;
 			g->zero++;
 			break;
 		case BAD:
@@ -122,13 +122,20 @@ static int look_behind(struct dmfmt *f, struct wc_guess *g)
 	return ret;
 }
 
-/* entries that decode, some of them sure signs; zeros at the head, where LVM wipes, and nowhere else */
-static bool plausible(const struct wc_guess *g)
+/*
+ * Entries that decode, some of them sure signs; zeros at the head, where LVM wipes (all of it, or what a
+ * repair that was cut has left), and nowhere else.  A single one is a block: the first of the origin,
+ * written in the first epoch.
+ */
+static bool plausible(struct wc_guess *g)
 {
 	uint64_t sure = g->live + g->free;
 
-	return sure && g->bad * 64 <= sure && g->zero - g->wiped <= 1 &&
-	       g->wiped <= DMFMT_WC_ENTRIES_WIPED;
+	if (g->zero == 1) {
+		g->wiped = g->zero = 0;
+		g->live++;
+	}
+	return sure && g->bad * 64 <= sure && g->zero - g->wiped <= 1;
 }
 
 /* what the rest of the superblock says counts more than the device's size, if it fits */

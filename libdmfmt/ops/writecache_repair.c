@@ -122,7 +122,14 @@ static int say_choices(struct fix *x, uint64_t max, uint64_t nr_max)
 
 struct newest {
 	uint64_t max, nr, live;
+	bool wiped;		/* what is all zero among the first entries says nothing */
 };
+
+/* an entry that LVM's wipe has reached */
+static bool is_wiped(uint64_t entry, const uint64_t *v)
+{
+	return entry < DMFMT_WC_ENTRIES_WIPED && !v[0] && !v[1];
+}
 
 static int newest_part(void *arg, const struct wc_part *p)
 {
@@ -132,7 +139,7 @@ static int newest_part(void *arg, const struct wc_part *p)
 	for (i = 0; p->e && i < p->nr; i++) {
 		uint64_t seq = p->v[2 * i + 1];
 
-		if (seq == DMFMT_WC_FREE)
+		if (seq == DMFMT_WC_FREE || (n->wiped && is_wiped(p->first + i, p->v + 2 * i)))
 			continue;
 		n->live++;
 		if (n->live == 1 || seq > n->max) {
@@ -144,14 +151,12 @@ static int newest_part(void *arg, const struct wc_part *p)
 	return 0;
 }
 
-/* of the entries from @first on: what a wipe has zeroed is no epoch */
-static int find_newest(struct fix *x, const struct wc_geometry *g, uint64_t first, struct newest *n)
+static int find_newest(struct fix *x, const struct wc_geometry *g, bool wiped, struct newest *n)
 {
 	struct wc_walk walk = { .f = x->f, .g = g, .what = "looking for the newest epoch", .pass = 1,
-				.nr_passes = 1, .first = first, .tolerant = true, .fn = newest_part,
-				.arg = n };
+				.nr_passes = 1, .tolerant = true, .fn = newest_part, .arg = n };
 
-	*n = (struct newest){ 0 };
+	*n = (struct newest){ .wiped = wiped };
 	return wc_walk_run(&walk);
 }
 
@@ -193,24 +198,28 @@ static int side_file(struct fix *x)
 }
 
 /* not durable yet; a block that cannot be read is given up with its entry */
-static int keep_block(struct fix *x, const struct wc_geometry *g, uint64_t entry)
+static int keep_blocks(struct fix *x, const struct wc_geometry *g, uint64_t entry, size_t nr)
 {
+	bool there = dmfmt_wc_block_there(g, entry + nr - 1);
 	uint8_t *buf;
-	int ret = dmfmt_wc_block_there(g, entry) ? side_file(x) : 0;
+	int ret = there ? side_file(x) : 0;
 
-	if (ret || !x->side || !dmfmt_wc_block_there(g, entry))
+	if (ret || !x->side || !there)
 		return ret;
-	buf = malloc(g->block_size);
+	buf = malloc(nr * g->block_size);
 	if (!buf)
 		return dmfmt_fail(x->ctx, -ENOMEM, "out of memory");
-	ret = dmfmt_dev_read(x->dev, dmfmt_wc_block_offset(g, entry), buf, g->block_size);
-	if (ret == -EIO || ret == -EILSEQ) {
+	ret = dmfmt_dev_read(x->dev, dmfmt_wc_block_offset(g, entry), buf, nr * g->block_size);
+	if (!ret)
+		ret = dmfmt_dev_write(x->side, entry * g->block_size, buf, nr * g->block_size);
+	else if (ret != -ECANCELED && ret != -ENOMEM && nr == 1) {
 		dmfmt_log(x->ctx, DMFMT_LOG_WARNING,
 			  "%s: the data block of entry %" PRIu64 " cannot be read and is not kept",
 			  x->dev->path, entry);
 		ret = 0;
-	} else if (!ret) {
-		ret = dmfmt_dev_write(x->side, entry * g->block_size, buf, g->block_size);
+	} else if (ret != -ECANCELED && ret != -ENOMEM) {
+		for (ret = 0; !ret && nr--; entry++)
+			ret = keep_blocks(x, g, entry, 1);
 	}
 	free(buf);
 	return ret;
@@ -231,11 +240,11 @@ static int free_list(struct fix *x, bool keep)
 
 	x->nr = 0;
 	for (i = 0; keep && !ret && i < nr; i++)
-		ret = keep_block(x, &x->w->g, x->list[i]);
+		ret = keep_blocks(x, &x->w->g, x->list[i], 1);
 	if (!ret && keep)
 		ret = keep_durable(x);
 	if (!ret)
-		ret = wc_free_entries(x->f, x->list, nr);
+		ret = wc_free_entries(x->f, x->list, nr, 512);
 	x->freed += nr;
 	return ret;
 }
@@ -288,7 +297,7 @@ static int free_group(void *arg, const struct wc_copy *c, size_t nr)
 		if (!all && c[i].seq != c[i + 1].seq)
 			continue;
 		if (c[i].seq == c[nr - 1].seq && !all) {
-			ret = keep_block(x, &x->w->g, c[i].entry);
+			ret = keep_blocks(x, &x->w->g, c[i].entry, 1);
 			if (!ret)
 				ret = keep_durable(x);
 		}
@@ -396,32 +405,6 @@ static int fix_data(struct fix *x)
 	return ret || last == DMFMT_NONE ? ret : free_rest(x, true);
 }
 
-int wc_free_entries(struct dmfmt *f, const uint64_t *entries, size_t nr)
-{
-	const struct wc *w = f->priv;
-	uint8_t sector[512];
-	size_t i = 0, n;
-	int ret = 0;
-
-	while (!ret && i < nr) {
-		uint64_t at = dmfmt_wc_entry_offset(&w->g, entries[i]) / 512 * 512;
-
-		ret = dmfmt_dev_read(f->dev, at, sector, sizeof(sector));
-		for (n = 0; !ret && i + n < nr; n++) {
-			uint64_t off = dmfmt_wc_entry_offset(&w->g, entries[i + n]) - at;
-
-			if (off >= sizeof(sector))
-				break;
-			memset(sector + off + offsetof(struct wc_entry_disk, seq_count), 0xff,
-			       sizeof(uint64_t));
-		}
-		if (!ret)
-			ret = dmfmt_dev_write(f->dev, at, sector, sizeof(sector));
-		i += n;
-	}
-	return ret;
-}
-
 /* ---- the superblock ------------------------------------------------------------------------------------ */
 
 /* its sector with the entries in it, durably */
@@ -447,7 +430,7 @@ static int fix_seq(struct fix *x)
 {
 	struct wc_superblock sb = x->w->sb;
 	struct newest n;
-	int ret = find_newest(x, &x->w->g, 0, &n);
+	int ret = find_newest(x, &x->w->g, false, &n);
 
 	if (!ret)
 		ret = say_choices(x, n.max, n.nr);
@@ -499,38 +482,71 @@ static int rebuilt_seq(struct fix *x, const struct wc_guess *g, uint64_t *seq)
 	return chosen_seq(x, &n, seq);
 }
 
-/* entries that a wipe has zeroed: what they held is unknown, so their blocks are kept, and they are free */
-static int free_wiped(struct fix *x, const struct wc_guess *g, const struct wc_superblock *sb)
+/* the blocks of what was wiped, neighbours together */
+static int keep_wiped(struct fix *x, const struct wc_geometry *g, const struct wc_entry_disk *e, size_t nr)
 {
-	size_t bytes = (size_t)(WC_SUPERBLOCK + g->wiped * WC_ENTRY + 511) / 512 * 512;
-	uint64_t i;
-	uint8_t *buf;
+	size_t i, n;
 	int ret = 0;
 
-	if (g->wiped) {
-		ret = say_num(x, "unknown", "first_entry", 0);
-		if (!ret)
-			ret = say_num(x, "unknown", "nr_entries", g->wiped);
+	for (i = 0; !ret && i < nr; i += n ? n : 1) {
+		for (n = 0; i + n < nr && (n + 1) * g->block_size <= 1u << 20; n++) {
+			const uint64_t v[2] = { dmfmt_wc_sector(&e[i + n]), dmfmt_wc_seq(&e[i + n]) };
+
+			if (!is_wiped(i + n, v))
+				break;
+		}
+		if (n)
+			ret = keep_blocks(x, g, i, n);
 	}
-	for (i = 0; !ret && i < g->wiped; i++)
-		ret = keep_block(x, &g->g, i);
+	return ret ? ret : keep_durable(x);
+}
+
+static void make_free(struct wc_entry_disk *e, size_t nr)
+{
+	size_t i;
+
+	for (i = 0; i < nr; i++) {
+		const uint64_t v[2] = { dmfmt_wc_sector(&e[i]), dmfmt_wc_seq(&e[i]) };
+
+		if (is_wiped(i, v))
+			dmfmt_wc_entry_encode(DMFMT_WC_FREE, DMFMT_WC_FREE, &e[i]);
+	}
+}
+
+static int say_wiped(struct fix *x, const struct wc_guess *g)
+{
+	int ret = g->wiped ? say_num(x, "unknown", "wiped_entries", g->wiped) : 0;
+
+	return ret || !g->wiped ? ret : say_num(x, "unknown", "before_entry", DMFMT_WC_ENTRIES_WIPED);
+}
+
+/*
+ * Entries that a wipe has zeroed: what they held is unknown, so their blocks are kept, and they become
+ * free.  The first sector goes first, without the magic: the kernel must not take the rest for a blank
+ * device.
+ */
+static int free_wiped(struct fix *x, const struct wc_guess *g, const struct wc_superblock *sb)
+{
+	size_t nr = g->g.n_blocks < DMFMT_WC_ENTRIES_WIPED ? (size_t)g->g.n_blocks : DMFMT_WC_ENTRIES_WIPED;
+	uint8_t buf[4096];
+	struct wc_entry_disk *e = (struct wc_entry_disk *)(void *)(buf + WC_SUPERBLOCK);
+	size_t bytes = g->wiped ? (WC_SUPERBLOCK + nr * WC_ENTRY + 511) / 512 * 512 : 512;
+	int ret = say_wiped(x, g);
+
 	if (!ret)
-		ret = keep_durable(x);
-	buf = ret ? NULL : malloc(bytes);
-	if (!buf)
-		return ret ? ret : dmfmt_fail(x->ctx, -ENOMEM, "out of memory");
-	ret = dmfmt_dev_read(x->dev, x->dev->start, buf, bytes);
-	if (!ret) {
-		dmfmt_wc_superblock_encode(sb, (struct wc_superblock_disk *)(void *)buf);
-		memset(buf + WC_SUPERBLOCK, 0xff, (size_t)g->wiped * WC_ENTRY);
-		/* the sector without the magic first: the kernel must not take the rest for a blank device */
-		ret = dmfmt_dev_write(x->dev, x->dev->start, buf, 512);
-	}
+		ret = dmfmt_dev_read(x->dev, x->dev->start, buf, bytes);
+	if (!ret && g->wiped)
+		ret = keep_wiped(x, &g->g, e, nr);
+	if (ret)
+		return ret;
+	dmfmt_wc_superblock_encode(sb, (struct wc_superblock_disk *)(void *)buf);
+	if (g->wiped)
+		make_free(e, nr);
+	ret = dmfmt_dev_write(x->dev, x->dev->start, buf, 512);
 	if (!ret)
 		ret = dmfmt_dev_flush(x->dev);
 	if (!ret && bytes > 512)
 		ret = dmfmt_dev_write(x->dev, x->dev->start + 512, buf + 512, bytes - 512);
-	free(buf);
 	return ret ? ret : dmfmt_dev_flush(x->dev);
 }
 
@@ -547,17 +563,17 @@ static int named_guess(const struct fix *x, const struct wc_guess *g, unsigned n
 
 static int check_guess(struct fix *x, const struct wc_guess *g, int best)
 {
-	if (best < 0)
-		return dmfmt_fail(x->ctx, -EUCLEAN,
-				  "%s: superblock: no block size is proven by the entries, expected exactly one with which all of them decode (--block-size names it)",
-				  x->dev->path);
 	/* a device that was made smaller: its n_blocks is right, unless what lies there are no entries */
-	if (x->w->state == WC_TRUNCATED && x->w->g.block_size == g[best].g.block_size &&
-	    !has(x, DMFMT_F_WC_N_DAMAGED))
+	if (x->w->state == WC_TRUNCATED && !has(x, DMFMT_F_WC_N_DAMAGED) &&
+	    (best < 0 || x->w->g.block_size == g[best].g.block_size))
 		return dmfmt_fail(x->ctx, -EUCLEAN,
 				  "%s: superblock: n_blocks %" PRIu64
 				  " is not contradicted by the entries: the device was made smaller, expected its old size",
 				  x->dev->path, x->w->g.n_blocks);
+	if (best < 0)
+		return dmfmt_fail(x->ctx, -EUCLEAN,
+				  "%s: superblock: no block size is proven by the entries, expected exactly one with which all of them decode (--block-size names it)",
+				  x->dev->path);
 	return 0;
 }
 
@@ -656,7 +672,7 @@ static int check_seq_wanted(struct fix *x)
 
 	if (!(x->o->flags & (DMFMT_REPAIR_SEQ_MAX | DMFMT_REPAIR_SEQ_NEXT)))
 		return 0;
-	ret = find_newest(x, &x->w->g, 0, &n);
+	ret = find_newest(x, &x->w->g, false, &n);
 	if (ret || !n.live || seq == (x->o->flags & DMFMT_REPAIR_SEQ_MAX ? n.max : n.max + 1))
 		return ret;
 	return dmfmt_fail(x->ctx, -EUCLEAN,

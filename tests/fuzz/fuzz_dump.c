@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The reader of dumps and the JSON reader below it, on any bytes; what is read goes into a restore
- * that only validates.  The first byte says whether the input comes in one piece or through a pipe.
+ * that only validates.  The first byte says whether the input comes in one piece or through a pipe (bit 0),
+ * and of which family it is taken to be (bit 1).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -46,7 +47,7 @@ static void restore(struct dump_in *d)
 		kind = dump_next(d);
 		switch (kind) {
 		case DUMP_HEAD:
-			err = dmfmt_restore_begin(ctx, NULL, 1 << 20, "snapshot", d->field, d->nr, 0, &b);
+			err = dmfmt_restore_begin(ctx, NULL, 1 << 20, d->format, d->field, d->nr, 0, &b);
 			break;
 		case DUMP_RAW_BYTES:
 			err = b ? dmfmt_restore_raw(b, d->offset, d->raw, d->nr) : -1;
@@ -90,10 +91,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *in, size_t len)
 	} else if (json_in_open_buffer(&d.in, in + 1, len - 1)) {
 		abort();
 	}
-	d.format = "snapshot";
-	d.records = "exceptions";
-	d.names[0] = "old_chunk";
-	d.names[1] = "new_chunk";
+	d.format = in[0] & 2 ? "writecache" : "snapshot";
+	d.records = in[0] & 2 ? "entries" : "exceptions";
+	d.names[0] = in[0] & 2 ? "original_sector" : "old_chunk";
+	d.names[1] = in[0] & 2 ? "seq_count" : "new_chunk";
 	d.nr_columns = 2;
 	if (!dump_in_init(&d))
 		restore(&d);

@@ -101,7 +101,7 @@ rebuilt() {
 	cp "$d/origin.dirty" "$d/model"
 	i=0
 	while read -r sector seq; do
-		if [ $seq != 18446744073709551615 ] && [ $((64 + 16 * i)) -ge "$2" ]; then
+		if [ "$seq" != 18446744073709551615 ] && [ $((64 + 16 * i)) -ge "$2" ]; then
 			dd if="$d/cache" of="$d/model" bs=4096 skip=$((data / 8 + i)) \
 				seek=$((sector / 8)) count=1 conv=notrunc status=none
 		fi

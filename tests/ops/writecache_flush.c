@@ -752,7 +752,7 @@ static int64_t keep_going(const struct shape *s, unsigned flags,
 	EQ(r.records_left, nr_failed);
 	EQ(r.records, t.m.dirty - nr_failed);
 	only_failed_left(&t, nr_failed);
-	states = all_states(&t, 3, 4);
+	states = all_states(&t, 2, 2);
 	end(&t);
 	return states;
 }

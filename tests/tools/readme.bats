@@ -42,6 +42,26 @@ sessions() {
 	sessions "tests/tools/readme.bats: store" 15
 }
 
+@test "readme: the crashed pair is what its manifest says that the kernel left, and shows" {
+	cd "$BATS_TEST_TMPDIR"
+	for image in cache origin; do
+		xz -dc "$FIXTURES/writecache-ext4/$image.img.xz" >$image.img
+		equal "$(sha256sum <$image.img | cut -d ' ' -f 1)" \
+			"$(manifest writecache-ext4 ".images.$image.sha256")"
+	done
+	dm writecache-info cache.img --json
+	status_is 0
+	equal "$(json .status.line)" \
+		"$(manifest writecache-ext4 '.expected.status_after_attach | split(" ")[3:7] | join(" ")')"
+	content=$(manifest writecache-ext4 .expected.logical_sha256)
+	dm writecache-export cache.img origin.img --output shown.img
+	status_is 0
+	equal "$(sha256sum <shown.img | cut -d ' ' -f 1)" "$content"
+	dm writecache-flush cache.img origin.img
+	status_is 0
+	equal "$(sha256sum <origin.img | cut -d ' ' -f 1)" "$content"
+}
+
 @test "readme: every session is typed by a test" {
 	equal "$(grep -c '^```$' "$README")" "$((2 * $(grep -c '^<!-- tests/.*readme.bats' "$README")))"
 	# it begins with the crashed cache
