@@ -389,6 +389,7 @@ struct dmfmt_summary {
 	uint64_t records, areas;	/* areas: DMFMT_NONE if the format has none */
 	uint64_t loss;		/* what --accept-loss would have to say */
 	unsigned passes;	/* over the metadata */
+	uint64_t dirty;		/* records whose data the origin still lacks; DMFMT_NONE: not looked at */
 };
 
 DMFMT_API size_t dmfmt_report_nr(const struct dmfmt_report *r);

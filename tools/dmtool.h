@@ -23,6 +23,7 @@ enum {
  * @what: in words; @records, @record: what its records are called, the first also in a dump
  * @unit_field: the head field that says what one unit of a record is, in units of @unit_field_bytes
  * @pictures: what map draws (dmfmt_occupancy()), NULL-terminated
+ * @header: what its header is called
  * @data_verb: what bringing its data home is called ("merge")
  * @data_done: what is so afterwards, @data_none: if there was nothing to do; @data_left: what to do with
  *             what could not be moved
@@ -34,6 +35,7 @@ struct family {
 	const char *unit_field;
 	uint64_t unit_field_bytes;
 	const char *const *pictures;
+	const char *header;
 	const char *data_verb, *data_done, *data_none, *data_left;
 	bool shared_origin;
 };

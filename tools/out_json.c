@@ -310,6 +310,8 @@ static void json_summary(struct out *o, const struct dmfmt_summary *s, const cha
 	out_num(o, group, "records", s->records, DMFMT_UNIT_NONE);
 	if (s->areas != DMFMT_NONE)
 		out_num(o, group, "areas", s->areas, DMFMT_UNIT_NONE);
+	if (s->dirty != DMFMT_NONE)
+		out_num(o, group, "dirty", s->dirty, DMFMT_UNIT_NONE);
 	out_num(o, group, "loss", s->loss, DMFMT_UNIT_NONE);
 	out_num(o, group, "passes", s->passes, DMFMT_UNIT_NONE);
 }

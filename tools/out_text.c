@@ -336,6 +336,8 @@ static void text_summary(struct out *o, const struct dmfmt_summary *s, const cha
 	else
 		out_text(o, "read: %" PRIu64 " %s in %" PRIu64 " areas, %u %s", s->records, record_word,
 			 s->areas, s->passes, s->passes == 1 ? "pass" : "passes");
+	if (s->dirty != DMFMT_NONE && s->dirty)
+		out_text(o, "dirty: the origin still lacks what %" PRIu64 " %s hold", s->dirty, record_word);
 	if (s->loss)
 		out_text(o,
 			 "loss: mending all of it gives up %" PRIu64 " %s (--accept-loss=%" PRIu64

@@ -238,9 +238,11 @@ static int mend(struct repair *r)
 	struct tool *t = r->t;
 	struct dmfmt_report *report = NULL;
 	struct items evidence;
+	char title[64];
 	int err, status;
 
-	items_begin(&evidence, t->out, "evidence", "evidence for the header");
+	snprintf(title, sizeof(title), "evidence for the %s", t->cmd->family->header);
+	items_begin(&evidence, t->out, "evidence", title);
 	r->opts.evidence = on_evidence;
 	r->opts.side = make_side_file;
 	r->opts.arg = r;

@@ -39,7 +39,7 @@ struct dmfmt_report {
 	size_t rest[DMFMT_F_NR];	/* item that stands for the rest + 1, or 0 */
 	struct dmfmt_rule *rules;
 	size_t nr_rules, room_rules;
-	uint64_t records, areas;
+	uint64_t records, areas, dirty;
 	unsigned passes;
 };
 
@@ -52,6 +52,7 @@ struct dmfmt_report *dmfmt_report_new(struct dmfmt_ctx *ctx, size_t max_each)
 		return NULL;
 	}
 	r->ctx = ctx;
+	r->dirty = DMFMT_NONE;
 	r->max_each = max_each ? max_each : 100;
 	return r;
 }
@@ -212,6 +213,11 @@ void dmfmt_report_stats(struct dmfmt_report *r, uint64_t records, uint64_t areas
 	r->passes = passes;
 }
 
+void dmfmt_report_dirty(struct dmfmt_report *r, uint64_t records)
+{
+	r->dirty = records;
+}
+
 enum dmfmt_code dmfmt_report_code(const struct dmfmt_report *r, size_t i)
 {
 	return i < r->nr ? r->items[i].code : DMFMT_F_NR;
@@ -268,6 +274,7 @@ void dmfmt_report_summary(const struct dmfmt_report *r, struct dmfmt_summary *s)
 	sum.records = r->records;
 	sum.areas = r->areas;
 	sum.passes = r->passes;
+	sum.dirty = r->dirty;
 	if (s->size > sizeof(sum))
 		memset((char *)s + sizeof(sum), 0, s->size - sizeof(sum));
 	sum.size = s->size;

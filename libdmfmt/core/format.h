@@ -217,6 +217,8 @@ void dmfmt_report_last_severity(struct dmfmt_report *r, enum dmfmt_severity s);
 void dmfmt_report_rule_add(struct dmfmt_report *r, unsigned number, const char *name, bool checked,
 			   const char *reason);
 void dmfmt_report_stats(struct dmfmt_report *r, uint64_t records, uint64_t areas, unsigned passes);
+/* caches: records whose data the origin still lacks */
+void dmfmt_report_dirty(struct dmfmt_report *r, uint64_t records);
 enum dmfmt_code dmfmt_report_code(const struct dmfmt_report *r, size_t i);
 
 #endif

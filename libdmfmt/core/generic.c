@@ -399,7 +399,10 @@ static int repair(struct dmfmt *f, const struct dmfmt_repair_opts *o, struct dmf
 		if (err)
 			return err;
 	}
-	return any_mended(found) ? dmfmt_dev_flush(f->dev) : 0;
+	if (!any_mended(found))
+		return 0;
+	dmfmt_report_dirty(found, DMFMT_NONE);	/* was true before */
+	return dmfmt_dev_flush(f->dev);
 }
 
 int dmfmt_repair(struct dmfmt *f, const struct dmfmt_repair_opts *opts, struct dmfmt_report **out)

@@ -1423,6 +1423,8 @@ static int check_entries(struct chk *c)
 	int err, ret = wc_dups_run(&d);
 
 	c->passes = d.passes;
+	if (!ret && !c->newer.nr && c->limit < DMFMT_WC_SEQ_MAX)
+		dmfmt_report_dirty(c->r, c->committed - d.losers);
 	/* stopped: what was seen so far is said all the same */
 	if (!ret || ret == -ECANCELED) {
 		err = report_entries(c, !ret);
