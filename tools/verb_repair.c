@@ -22,6 +22,7 @@
  * @copy: --output; its final is NULL without
  * @side: where data blocks go whose entries are given up, once the library asked; @side_path: its name
  * @nowhere: there is no place for an undo file, so the run only finds out whether one is needed
+ * @no_side: there was no place for a side file either, which was said
  */
 struct repair {
 	struct tool *t;
@@ -32,7 +33,7 @@ struct repair {
 	struct dmfmt_dev *side;
 	char side_path[PATH_MAX];
 	struct items *evidence;
-	bool nowhere;
+	bool nowhere, no_side;
 };
 
 static int check_options(struct tool *t)
@@ -165,6 +166,7 @@ static int make_side_file(void *arg, struct dmfmt_dev **dev)
 		if (!choose_side_path(r)) {
 			tool_error(r->t, "no place for data blocks that are given up: expected "
 				   "--side-file FILE");
+			r->no_side = true;
 			return -ENOENT;
 		}
 		err = dmfmt_dev_open(r->t->ctx, r->side_path, DMFMT_OPEN_WRITE | DMFMT_OPEN_CREATE,
@@ -254,6 +256,11 @@ static int mend(struct repair *r)
 	if (r->nowhere && r->writes.nr) {
 		dmfmt_report_free(report);
 		return tool_abort(t, undo_no_place(t), "no place for an undo file");
+	}
+	if (r->no_side) {
+		dmfmt_report_free(report);
+		undo_hint(t, r->s.dev);
+		return tool_abort(t, STATUS_ERROR, "no place for data blocks that are given up");
 	}
 	if (!report || (err && err != -EUCLEAN && err != -ECANCELED)) {
 		dmfmt_report_free(report);

@@ -690,8 +690,8 @@ static void each_case(void (*fn)(struct cut *c, const char *what))
 		};
 		static const char *const names[] = {
 			"create on zeros", "create on zeros, 4 KiB logical blocks",
-			"create over a live cache", "create over a small one", "restore in place", "restore a small one in place",
-			"restore over another cache",
+			"create over a live cache", "create over a small one", "restore in place",
+			"restore a small one in place", "restore over another cache",
 		};
 
 		for (i = 0; i < sizeof(cut) / sizeof(cut[0]); i++) {
