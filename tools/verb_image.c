@@ -113,7 +113,8 @@ static int save(struct tool *t)
 	if (t->o.live)
 		tool_warn(t, "%s: read while it may change: the image may be inconsistent",
 			  t->arg[0]);
-	status = choose_format(t, dev, format);
+	err = store_set_start(t, dev);
+	status = err ? tool_fail(t, err) : choose_format(t, dev, format);
 	if (!status)
 		status = save_as(t, dev, format);
 	dmfmt_dev_close(dev);

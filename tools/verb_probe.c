@@ -117,7 +117,8 @@ int verb_probe(struct tool *t)
 	err = dmfmt_dev_open(t->ctx, t->arg[0], t->o.live ? DMFMT_OPEN_LIVE : 0, &dev);
 	if (err)
 		return tool_fail(t, err);
-	status = t->o.udev ? print_udev(t, dev) : print_candidates(t, dev);
+	err = store_set_start(t, dev);
+	status = err ? tool_fail(t, err) : t->o.udev ? print_udev(t, dev) : print_candidates(t, dev);
 	dmfmt_dev_close(dev);
 	return status;
 }

@@ -235,6 +235,14 @@ static int on_evidence(void *arg, const struct dmfmt_field *f)
 	return items_field(r->evidence, f);
 }
 
+static int no_place(struct repair *r)
+{
+	if (!r->no_side)
+		return tool_abort(r->t, undo_no_place(r->t), "no place for an undo file");
+	undo_hint(r->t, r->s.dev);
+	return tool_abort(r->t, STATUS_ERROR, "no place for data blocks that are given up");
+}
+
 static int mend(struct repair *r)
 {
 	struct tool *t = r->t;
@@ -253,14 +261,9 @@ static int mend(struct repair *r)
 	if (!err && !t->o.dry_run)
 		err = dmfmt_dev_sync(r->s.dev);
 	items_end(&evidence, false);
-	if (r->nowhere && r->writes.nr) {
+	if (r->no_side || (r->nowhere && r->writes.nr)) {
 		dmfmt_report_free(report);
-		return tool_abort(t, undo_no_place(t), "no place for an undo file");
-	}
-	if (r->no_side) {
-		dmfmt_report_free(report);
-		undo_hint(t, r->s.dev);
-		return tool_abort(t, STATUS_ERROR, "no place for data blocks that are given up");
+		return no_place(r);
 	}
 	if (!report || (err && err != -EUCLEAN && err != -ECANCELED)) {
 		dmfmt_report_free(report);

@@ -170,11 +170,12 @@ void wc_set_free(struct wc_set *s);
  *        wipe leaves them); @bad: ones that can be nothing of the kind
  * @wiped: zero ones among those that LVM's wipe of 4096 bytes reaches
  * @max_seq: the largest seq_count of a live one
- * @tight: what lies behind the last entry cannot be an entry, or the block size is the only one left
+ * @tight: what lies behind the last entry is none, @behind: or so many and then no more
  */
 struct wc_guess {
 	struct wc_geometry g;
 	uint64_t live, free, zero, bad, wiped, max_seq;
+	unsigned behind;
 	bool from_superblock, plausible, tight;
 };
 #define WC_GUESSES 8	/* 512 to 65536 */

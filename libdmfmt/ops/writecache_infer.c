@@ -119,6 +119,7 @@ static int look_behind(struct dmfmt *f, struct wc_guess *g)
 	ret = count(f, &more, n, n + BEHIND, behind_part, &b);
 	/* all of them, up to the device's end if that comes first */
 	g->tight = b.ended || !b.entries;
+	g->behind = b.entries;
 	return ret;
 }
 
@@ -169,21 +170,37 @@ static int look(struct dmfmt *f, uint32_t block_size, struct wc_guess *g, unsign
 	return ret;
 }
 
-/* the only one that fits; or the one that the superblock itself names */
-static int choose(const struct wc_guess *g, unsigned nr)
+/* how much speaks for one that fits; 0: it does not */
+static unsigned weight(const struct wc *w, const struct wc_guess *g)
 {
-	int best = -1, fits = 0;
-	unsigned i;
+	if (!g->plausible || !g->tight)
+		return 0;
+	if (g->from_superblock)
+		return 4;
+	/* one of the two numbers of a superblock that has its magic */
+	if (w->sb.magic == DMFMT_WC_MAGIC &&
+	    (w->sb.block_size == g->g.block_size || w->sb.n_blocks == g->g.n_blocks))
+		return 3;
+	return g->behind ? 1 : 2;
+}
+
+/* the one that most speaks for, if it is the only one */
+static int choose(const struct wc *w, const struct wc_guess *g, unsigned nr)
+{
+	unsigned i, most = 0, same = 0;
+	int best = -1;
 
 	for (i = 0; i < nr; i++) {
-		if (!g[i].plausible || !g[i].tight)
-			continue;
-		if (g[i].from_superblock)
-			return (int)i;
-		best = (int)i;
-		fits++;
+		unsigned this = weight(w, &g[i]);
+
+		if (this > most) {
+			best = (int)i;
+			most = this;
+			same = 0;
+		}
+		same += this && this == most;
 	}
-	return fits == 1 ? best : -1;
+	return same == 1 ? best : -1;
 }
 
 int wc_infer(struct dmfmt *f, bool all, struct wc_guess g[WC_GUESSES], unsigned *nr, int *best)
@@ -197,7 +214,7 @@ int wc_infer(struct dmfmt *f, bool all, struct wc_guess g[WC_GUESSES], unsigned 
 		ret = look(f, size, &g[*nr], nr);
 	if (ret)
 		return ret;
-	*best = choose(g, *nr);
+	*best = choose(f->priv, g, *nr);
 	if (all && *best >= 0) {
 		ret = count_all(f, &g[*best]);
 		if (!ret && !plausible(&g[*best]))

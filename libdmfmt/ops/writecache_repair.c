@@ -26,6 +26,7 @@
 /*
  * struct fix - one round
  * @lossy: loss was accepted
+ * @no_losers: every older copy goes, because the newest of some cannot be read and will go
  * @side: the side file, once it was asked for; NULL with @asked: there is none
  */
 struct fix {
@@ -35,7 +36,7 @@ struct fix {
 	struct wc *w;
 	const struct dmfmt_repair_opts *o;
 	struct dmfmt_report *r;
-	bool lossy, asked;
+	bool lossy, asked, no_losers;
 	struct dmfmt_dev *side;
 	uint64_t list[LIST];
 	size_t nr;
@@ -289,7 +290,7 @@ static bool homeless(const struct fix *x, uint64_t sector)
 static int free_group(void *arg, const struct wc_copy *c, size_t nr)
 {
 	struct fix *x = arg;
-	bool all = x->lossy && homeless(x, c->sector);
+	bool all = x->lossy && (x->no_losers || homeless(x, c->sector));
 	size_t i;
 	int ret = 0;
 
@@ -648,17 +649,18 @@ static int fix_entries(struct fix *x)
 				  has(x, DMFMT_F_WC_BEYOND));
 	int ret = 0;
 
+	x->no_losers = x->lossy && has(x, DMFMT_F_WC_DATA_UNREADABLE);
 	if (x->lossy && has(x, DMFMT_F_WC_UNREADABLE))
 		ret = fix_unreadable(x);
 	else if (has(x, DMFMT_F_WC_UNREADABLE))
 		return 0;	/* an older copy may be among them */
-	if (!ret && (ties || lossy))
+	if (!ret && (ties || lossy || x->no_losers))
 		ret = fix_copies(x);
 	if (!ret && ties)
 		mended(x, DMFMT_F_WC_SAME_SEQ);
 	if (!ret && lossy)
 		ret = fix_homeless(x);
-	if (!ret && x->lossy && has(x, DMFMT_F_WC_DATA_UNREADABLE))
+	if (!ret && x->no_losers)
 		ret = fix_data(x);
 	return ret;
 }

@@ -10,9 +10,11 @@
  *   seq S                       seq_count of the superblock
  *   entry I SECTOR SEQ          one entry
  *   run I N SECTOR SEQ          N entries from I on, of blocks that follow each other
+ *   entries I N SECTOR SEQ      the same
  *   block I BYTE                fill a data block
  *   wipe                        zero the first 4096 bytes from START on, as LVM does before it attaches
  *   fill OFFSET LENGTH BYTE     anything, from the start of the device
+ *   noise OFFSET LENGTH         bytes in no order, none of them zero, the same each time
  *   bytes OFFSET HEX            raw bytes
  *   size BYTES                  cut or grow the file, last
  */
@@ -54,6 +56,19 @@ static void fill(uint64_t off, uint64_t len, unsigned char byte)
 {
 	while (len--)
 		put(off++, &byte, 1);
+}
+
+static void noise(uint64_t off, uint64_t len)
+{
+	uint32_t v = 1;
+
+	while (len--) {
+		unsigned char byte;
+
+		v = v * 1664525 + 1013904223;
+		byte = (unsigned char)(v >> 24 | 1);
+		put(off++, &byte, 1);
+	}
 }
 
 static uint64_t metadata(uint64_t n)
@@ -141,7 +156,7 @@ static void statement(const char *word, char *rest)
 		put_le(start + 24, a[0], 8);
 	else if (!strcmp(word, "entry") && n == 3)
 		entry(a[0], a[1], a[2]);
-	else if (!strcmp(word, "run") && n == 4)
+	else if ((!strcmp(word, "run") || !strcmp(word, "entries")) && n == 4)
 		for (i = 0; i < a[1]; i++)
 			entry(a[0] + i, a[2] + i * (block / 512), a[3]);
 	else if (!strcmp(word, "block") && n == 2)
@@ -150,6 +165,8 @@ static void statement(const char *word, char *rest)
 		fill(start, 4096, 0);
 	else if (!strcmp(word, "fill") && n == 3)
 		fill(a[0], a[1], (unsigned char)a[2]);
+	else if (!strcmp(word, "noise") && n == 2)
+		noise(a[0], a[1]);
 	else if (!strcmp(word, "bytes") && n && hex)
 		bytes(a[0], hex + 1);
 	else if (!strcmp(word, "size") && n == 1)

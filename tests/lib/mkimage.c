@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * mkimage DESCRIPTION FILE - makes a store, sound or damaged, from a description.
+ * mkimage DESCRIPTION FILE - makes a snapshot exception store, sound or damaged, from a description.
  * One statement a line, '#' begins a comment; numbers as strtoull(3) reads them.
- *
- * A snapshot exception store:
  *
  *   chunk_size C          chunk size in sectors used for positions (and in the header); first line
  *   chunks T              size of the device in chunks; `sectors N` adds or replaces with sectors
@@ -12,23 +10,8 @@
  *   dense AREA N FIRST    slots 0..N-1 in allocation order, old_chunk FIRST, FIRST+3, FIRST+6 ..
  *   data CHUNK BYTE       fill a chunk
  *   fill CHUNK BYTE       the same (reads better for an area of garbage)
- *   swap                  reverse the byte order of everything written so far (4 fields, then pairs)
- *
- * A writecache:
- *
- *   cache B SECTORS [START]   block size in bytes, sectors of the device, start_sector; first line.
- *                         The device is formatted: seq_count 0, every entry free, nothing in the blocks
- *   superblock MAGIC VERSION BLOCK_SIZE PAD N SEQ   other fields; positions stay those of `cache`
- *   seq S                 the superblock's seq_count alone
- *   entry I SECTOR SEQ    one entry; SEQ -1 is a free one
- *   entries FIRST N SECTOR SEQ   N entries of consecutive blocks
- *   block I BYTE          fill a data block
- *   wipe                  zero the first 4096 bytes, as LVM does it
- *
- * Both:
- *
  *   bytes OFFSET HEX      raw bytes
- *   noise OFFSET BYTES    bytes in no order, none of them zero, the same each time
+ *   swap                  reverse the byte order of everything written so far (4 fields, then pairs)
  *   size BYTES            cut or grow the file, last
  */
 #include <errno.h>
@@ -40,9 +23,6 @@
 #include <unistd.h>
 
 static uint64_t chunk = 8;	/* sectors */
-static struct {
-	uint64_t block_size, start, n, metadata;	/* bytes; block_size 0: no writecache */
-} wc;
 static FILE *out;
 static unsigned line_nr;
 
@@ -130,100 +110,16 @@ static void swap(void)
 		swap_bytes(area_offset(0) + 8 * i, 8);
 }
 
-static void noise(uint64_t off, uint64_t bytes)
-{
-	uint64_t rng = 88172645463325252ull;
-
-	while (bytes--) {
-		rng ^= rng << 13;
-		rng ^= rng >> 7;
-		rng ^= rng << 17;
-		put_le(off++, rng >> 40 | 1, 1);
-	}
-}
-
 static void resize(uint64_t bytes)
 {
 	if (fflush(out) || ftruncate(fileno(out), (off_t)bytes))
 		die(strerror(errno));
 }
 
-/* ---- writecache ---- */
-
-static uint64_t wc_metadata(uint64_t n)
-{
-	return (64 + 16 * n + wc.block_size - 1) / wc.block_size * wc.block_size;
-}
-
-static void wc_superblock(const uint64_t *v)
-{
-	unsigned i;
-
-	for (i = 0; i < 4; i++)
-		put_le(wc.start + 4 * i, v[i], 4);
-	put_le(wc.start + 16, v[4], 8);
-	put_le(wc.start + 24, v[5], 8);
-}
-
-static void wc_entry(uint64_t i, uint64_t sector, uint64_t seq)
-{
-	put_le(wc.start + 64 + 16 * i, sector, 8);
-	put_le(wc.start + 64 + 16 * i + 8, seq, 8);
-}
-
-static void wc_cache(uint64_t block_size, uint64_t sectors, uint64_t start)
-{
-	uint64_t i;
-
-	if (block_size < 512 || sectors <= start)
-		die("no room for a cache");
-	wc.block_size = block_size;
-	wc.start = start * 512;
-	while (wc_metadata(wc.n + 1) + (wc.n + 1) * block_size <= (sectors - start) * 512)
-		wc.n++;
-	wc.metadata = wc_metadata(wc.n);
-	resize(sectors * 512);
-	wc_superblock((const uint64_t[]){ 0x23489321, 1, block_size, 0, wc.n, 0 });
-	for (i = 0; i < wc.n; i++)
-		wc_entry(i, UINT64_MAX, UINT64_MAX);
-}
-
-static void wc_fill(uint64_t off, uint64_t byte, uint64_t bytes)
-{
-	unsigned char buf[512];
-
-	memset(buf, (int)byte, sizeof(buf));
-	for (; bytes; bytes -= sizeof(buf), off += sizeof(buf))
-		put(off, buf, sizeof(buf));
-}
-
-/* false: not one of these */
-static int wc_statement(const char *word, const uint64_t *v)
-{
-	uint64_t i;
-
-	if (!strcmp(word, "superblock"))
-		wc_superblock(v);
-	else if (!strcmp(word, "seq"))
-		put_le(wc.start + 24, v[0], 8);
-	else if (!strcmp(word, "entry"))
-		wc_entry(v[0], v[1], v[2]);
-	else if (!strcmp(word, "entries"))
-		for (i = 0; i < v[1]; i++)
-			wc_entry(v[0] + i, v[2] + i * (wc.block_size / 512), v[3]);
-	else if (!strcmp(word, "block"))
-		wc_fill(wc.start + wc.metadata + v[0] * wc.block_size, v[1], wc.block_size);
-	else if (!strcmp(word, "wipe"))
-		wc_fill(wc.start, 0, 4096);
-	else
-		return 0;
-	return 1;
-}
-
 static void statement(char *line)
 {
 	char word[32], text[600] = "";
-	uint64_t v[6] = { 0 };
+	uint64_t v[4] = { 0 };
 	char *p = line;
 	unsigned i, n;
 
@@ -237,15 +133,9 @@ static void statement(char *line)
 		hex(v[0], text);
 		return;
 	}
-	for (i = 0; i < 6; i++)
+	for (i = 0; i < 4; i++)
 		v[i] = strtoull(p, &p, 0);
-	if (wc.block_size && wc_statement(word, v))
-		return;
-	if (!strcmp(word, "cache")) {
-		wc_cache(v[0], v[1], v[2]);
-	} else if (!strcmp(word, "noise")) {
-		noise(v[0], v[1]);
-	} else if (!strcmp(word, "chunk_size")) {
+	if (!strcmp(word, "chunk_size")) {
 		chunk = v[0];
 		header((const uint64_t[]){ 0x70416e53, 1, 1, chunk });
 	} else if (!strcmp(word, "chunks")) {

@@ -531,6 +531,105 @@ static void rolled_back(void)
 	scene_end(&b);
 }
 
+/*
+ * The newest copy of a sector lies on a known bad block: with the loss accepted it goes, and no older
+ * copy comes back in its place.
+ */
+static void bad_block(void)
+{
+	struct scene s = { .first = base(1024, 90, 512), .o.flags = DMFMT_REPAIR_YES };
+	struct image before;
+	struct dmfmt_summary sum = { 0 };
+	struct dmfmt_dev *dev = NULL;
+	uint64_t e = free_entry(&s.first, 40), old, i;
+
+	set_entry(&s.first, e, 3992, 5);
+	old = free_entry(&s.first, 10);
+	set_entry(&s.first, old, 3992, 2);
+	before = copy_of(&s.first);
+	EQ(dmfmt_dev_open_buffer(ctx, s.first.v, s.first.size, &dev), 0);
+	dev->bad = malloc(sizeof(*dev->bad));
+	dev->bad[0] = (struct dmfmt_range){ (uint64_t)(block_at(&s.first, e) - s.first.v), 512 };
+	dev->nr_bad = 1;
+	EQ(repair(&s, dev, NULL, 0, &sum), 0);
+	CHECK(sum.fatal && sum.loss == 1 && !sum.mended && same(&s.first, &before));
+	EQ(repair(&s, dev, NULL, 1, &sum), 0);
+	CHECK(sum.mended && !sum.fatal && !sum.loss);
+	CHECK(entry_seq(&s.first, e) == WC_FREE && entry_seq(&s.first, old) == WC_FREE);
+	for (i = 0; i < sb_blocks(&before); i++)
+		CHECK(entry_sector(&before, i) == 3992 ? !served(&s.first, 3992) :
+		      same_block(&before, &s.first, entry_sector(&before, i)));
+	dmfmt_dev_close(dev);
+	free(before.v);
+	free(s.first.v);
+}
+
+/* a sector that cannot be read until it was written */
+struct hole {
+	struct dmfmt_layer l;
+	uint64_t at;
+	bool healed;
+};
+
+static bool in_hole(const struct hole *h, uint64_t off, size_t len)
+{
+	return !h->healed && off < h->at + 512 && h->at < off + len;
+}
+
+static int hole_read(struct dmfmt_layer *l, uint64_t off, void *buf, size_t len)
+{
+	return in_hole((struct hole *)l, off, len) ? -EIO : l->lower->ops->read(l->lower, off, buf, len);
+}
+
+static int hole_write(struct dmfmt_layer *l, uint64_t off, const void *buf, size_t len)
+{
+	struct hole *h = (struct hole *)l;
+	bool heals = in_hole(h, off, len);
+	int ret = l->lower->ops->write(l->lower, off, buf, len);
+
+	h->healed = h->healed || (!ret && heals);
+	return ret;
+}
+
+static int hole_flush(struct dmfmt_layer *l)
+{
+	return l->lower->ops->flush(l->lower);
+}
+
+static void hole_close(struct dmfmt_layer *l)
+{
+	dmfmt_layer_close(l->lower);
+	free(l);
+}
+
+static const struct dmfmt_layer_ops hole_ops = { .name = "hole", .read = hole_read, .write = hole_write,
+						 .flush = hole_flush, .close = hole_close };
+
+/* 32 entries cannot be read: they become free, nothing else changes */
+static void bad_entries(void)
+{
+	struct scene s = { .first = base(512, 120, 0), .o.flags = DMFMT_REPAIR_YES };
+	struct image before = copy_of(&s.first);
+	struct hole *h = calloc(1, sizeof(*h));
+	struct dmfmt_summary sum = { 0 };
+	struct dmfmt_dev *dev = NULL;
+
+	*h = (struct hole){ .l.ops = &hole_ops, .at = 1024 };
+	EQ(dmfmt_dev_open_buffer(ctx, s.first.v, s.first.size, &dev), 0);
+	dmfmt_dev_push(dev, &h->l);
+	EQ(repair(&s, dev, NULL, 0, &sum), 0);
+	CHECK(sum.fatal && sum.loss == 32 && !sum.mended && same(&s.first, &before));
+	EQ(repair(&s, dev, NULL, 31, &sum), -EUCLEAN);
+	CHECK(same(&s.first, &before));
+	EQ(repair(&s, dev, NULL, 32, &sum), 0);
+	CHECK(sum.mended && !sum.fatal && !sum.loss && h->healed);
+	memset(before.v + 1024, 0xff, 512);
+	CHECK(same(&s.first, &before));
+	dmfmt_dev_close(dev);
+	free(before.v);
+	free(s.first.v);
+}
+
 /* ---- what is refused, and writes nothing ------------------------------------------------------------------- */
 
 static void refused(struct image first, unsigned flags, uint64_t accept, int want, const char *words)
@@ -616,6 +715,8 @@ int main(void)
 	RUN(wiped_by_lvm);
 	RUN(magic_gone);
 	RUN(rolled_back);
+	RUN(bad_block);
+	RUN(bad_entries);
 	RUN(refusals);
 	printf("# %" PRId64 " states\n", total_states);
 	dmfmt_ctx_free(ctx);

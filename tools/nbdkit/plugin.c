@@ -17,6 +17,7 @@
 
 static char *store_path, *origin_path;
 static char *format;
+static uint64_t start_sector;
 static uint64_t memory_bytes = 1ull << 30;	/* a quarter is for the map: 11 million runs */
 
 static struct dmfmt_ctx *ctx;
@@ -52,12 +53,14 @@ static int dmfmt_config(const char *key, const char *value)
 		return set_path(&origin_path, key, value);
 	if (!strcmp(key, "memory"))
 		return set_memory(value);
+	if (!strcmp(key, "start-sector"))
+		return nbdkit_parse_uint64_t(key, value, &start_sector);
 	if (!strcmp(key, "format")) {
 		free(format);
 		format = strdup(value);
 		return format ? 0 : -1;
 	}
-	nbdkit_error("%s: not a parameter, expected store, origin, format or memory", key);
+	nbdkit_error("%s: not a parameter, expected store, origin, format, start-sector or memory", key);
 	return -1;
 }
 
@@ -97,6 +100,8 @@ static int open_store(void)
 	struct guess g = { .best = "" };
 	int err = dmfmt_dev_open(ctx, store_path, 0, &store);
 
+	if (!err && start_sector)
+		err = dmfmt_dev_set_start(store, start_sector);
 	if (!err)
 		err = dmfmt_dev_open(ctx, origin_path, 0, &origin);
 	if (!err && !format) {
@@ -202,6 +207,7 @@ static struct nbdkit_plugin plugin = {
 	.config_help = "store=FILE     the store, a device or an image file (required)\n"
 		       "origin=FILE    the device that it belongs to (required)\n"
 		       "format=NAME    do not probe the store\n"
+		       "start-sector=S where the superblock of a cache is (default 0)\n"
 		       "memory=SIZE    at most (default 1G); too little makes reads in no order slow",
 	.get_ready = dmfmt_get_ready,
 	.unload = dmfmt_unload,
