@@ -16,6 +16,7 @@ _dmtool()
 	if [[ ${COMP_WORDS[0]##*/} == fsck.* ]]; then
 		case ${COMP_WORDS[0]##*/} in
 		fsck.DM_snapshot_cow) command=snapshot-repair ;;
+		fsck.dm_writecache) command=writecache-repair ;;
 		esac
 	else
 		for ((i = 1; i < COMP_CWORD; i++)); do
@@ -29,7 +30,7 @@ _dmtool()
 	'image --format')
 		return
 		;;
-	'snapshot-export --format')
+	'snapshot-export --format' | 'writecache-export --format')
 		mapfile -t COMPREPLY < <(compgen -W 'raw qcow2' -- "$cur")
 		return
 		;;
@@ -37,40 +38,44 @@ _dmtool()
 		mapfile -t COMPREPLY < <(compgen -W 'text json json-lines bmap' -- "$cur")
 		return
 		;;
-	*' --accept-loss' | *' --change' | *' --chunk-size' | *' --length' | *' --max-findings' | *' --memory' | *' --offset' | *' --origin-range' | *' --origin-size' | *' --rate' | *' --samples' | *' --size' | *' --width' | *' -C')
+	*' --accept-loss' | *' --block-size' | *' --change' | *' --chunk-size' | *' --length' | *' --max-findings' | *' --memory' | *' --offset' | *' --origin-range' | *' --origin-size' | *' --rate' | *' --samples' | *' --size' | *' --start-sector' | *' --to-start-sector' | *' --width' | *' -C')
 		return
 		;;
 	*' --progress')
 		mapfile -t COMPREPLY < <(compgen -W 'auto bar json none' -- "$cur")
 		return
 		;;
+	*' --seq-count')
+		mapfile -t COMPREPLY < <(compgen -W 'max max+1' -- "$cur")
+		return
+		;;
 	*' --from')
 		mapfile -t COMPREPLY < <(compgen -W 'qcow2' -- "$cur")
 		return
 		;;
-	*' --mapfile' | *' --origin' | *' --origin-fingerprint' | *' --other-cow' | *' --output' | *' --save' | *' --svg' | *' --undo')
+	*' --mapfile' | *' --origin' | *' --origin-fingerprint' | *' --other-cow' | *' --output' | *' --save' | *' --side-file' | *' --svg' | *' --to' | *' --undo')
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		compopt -o filenames
 		return
 		;;
 	esac
 	if [[ -z $command ]]; then
-		mapfile -t COMPREPLY < <(compgen -W 'cat fingerprint image probe snapshot-check snapshot-convert snapshot-create snapshot-delta snapshot-discard snapshot-dump snapshot-export snapshot-find snapshot-info snapshot-ls snapshot-map snapshot-merge snapshot-receive snapshot-repair snapshot-restore snapshot-send snapshot-size undo -h --help -V --version --describe' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'cat fingerprint image probe snapshot-check snapshot-convert snapshot-create snapshot-delta snapshot-discard snapshot-dump snapshot-export snapshot-find snapshot-info snapshot-ls snapshot-map snapshot-merge snapshot-receive snapshot-repair snapshot-restore snapshot-send snapshot-size undo writecache-check writecache-convert writecache-create writecache-dump writecache-export writecache-find writecache-flush writecache-info writecache-map writecache-repair writecache-restore -h --help -V --version --describe' -- "$cur")
 		return
 	fi
 	if [[ $cur == -* ]]; then
 		case $command in
 		cat)
-			mapfile -t COMPREPLY < <(compgen -W '--offset --length --origin --origin-fingerprint --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			mapfile -t COMPREPLY < <(compgen -W '--offset --length --origin --origin-fingerprint --start-sector --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
 			;;
 		fingerprint)
 			mapfile -t COMPREPLY < <(compgen -W '--output --samples --json --live -h --help -V --version -v --verbose --progress' -- "$cur")
 			;;
 		image)
-			mapfile -t COMPREPLY < <(compgen -W '--output --expand --obfuscate --include-suspect --format --origin-size --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			mapfile -t COMPREPLY < <(compgen -W '--output --expand --obfuscate --include-suspect --format --origin-size --start-sector --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
 			;;
 		probe)
-			mapfile -t COMPREPLY < <(compgen -W '--udev --json --live -h --help -V --version -v --verbose --progress' -- "$cur")
+			mapfile -t COMPREPLY < <(compgen -W '--udev --start-sector --json --live -h --help -V --version -v --verbose --progress' -- "$cur")
 			;;
 		snapshot-check)
 			mapfile -t COMPREPLY < <(compgen -W '--data --strict --max-findings --origin --origin-size --json --json-lines --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
@@ -126,10 +131,43 @@ _dmtool()
 		undo)
 			mapfile -t COMPREPLY < <(compgen -W '--list --dry-run --json -h --help -V --version -v --verbose --progress' -- "$cur")
 			;;
+		writecache-check)
+			mapfile -t COMPREPLY < <(compgen -W '--data --strict --max-findings --origin --origin-size --start-sector --json --json-lines --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		writecache-convert)
+			mapfile -t COMPREPLY < <(compgen -W '--output --block-size --size --to-start-sector --resize --force --origin --origin-size --origin-fingerprint --start-sector --dry-run --list-writes --undo --no-undo --json --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		writecache-create)
+			mapfile -t COMPREPLY < <(compgen -W '--block-size --origin --force --start-sector --dry-run --list-writes --undo --no-undo --json -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		writecache-dump)
+			mapfile -t COMPREPLY < <(compgen -W '--json --json-lines --resolved --start-sector --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		writecache-export)
+			mapfile -t COMPREPLY < <(compgen -W '--output --format --rate --verify --origin --origin-fingerprint --start-sector --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		writecache-find)
+			mapfile -t COMPREPLY < <(compgen -W '--reverse --origin --origin-size --start-sector --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		writecache-flush)
+			mapfile -t COMPREPLY < <(compgen -W '--dry-run --to --keep-going --accept-loss --mapfile --save --undo --rate --verify --origin --origin-fingerprint --start-sector --json --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		writecache-info)
+			mapfile -t COMPREPLY < <(compgen -W '--header-only --origin --origin-size --start-sector --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		writecache-map)
+			mapfile -t COMPREPLY < <(compgen -W '--svg --width --ascii --origin --origin-size --start-sector --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		writecache-repair)
+			mapfile -t COMPREPLY < <(compgen -W '-n -a -p -y -f -C --accept-loss --rebuild-superblock --seq-count --block-size --side-file --output --data --strict --max-findings --origin --origin-size --start-sector --dry-run --list-writes --undo --no-undo --json --json-lines --live --memory -t -r -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
+		writecache-restore)
+			mapfile -t COMPREPLY < <(compgen -W '--output --metadata-only --force --start-sector --dry-run --list-writes --undo --no-undo --json --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			;;
 		esac
 		return
 	fi
 	mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 	compopt -o filenames
 }
-complete -F _dmtool dmtool fsck.DM_snapshot_cow
+complete -F _dmtool dmtool fsck.DM_snapshot_cow fsck.dm_writecache

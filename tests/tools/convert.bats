@@ -89,8 +89,10 @@ each_size() {
 		unpack "$name"
 		for size in 4 512; do
 			rm -f new image
-			dm snapshot-convert cow origin --chunk-size $size --output new && status_is 0
-			dm snapshot-export new origin --output image && status_is 0
+			dm snapshot-convert cow origin --chunk-size $size --output new
+			status_is 0
+			dm snapshot-export new origin --output image
+			status_is 0
 			equal "$(sha256sum <image | cut -d' ' -f1)" \
 				"$(manifest "snapshot/$name" .expected.logical_sha256)" "$name $size"
 		done
@@ -100,10 +102,13 @@ each_size() {
 @test "convert: there and back again gives the same bytes" {
 	local size
 	unpack snap-c8-some
-	dm snapshot-convert cow origin --output compact && status_is 0
+	dm snapshot-convert cow origin --output compact
+	status_is 0
 	for size in 1 2 4; do
-		dm snapshot-convert cow origin --chunk-size $size --output split && status_is 0
-		dm snapshot-convert split origin --chunk-size 8 --output back && status_is 0
+		dm snapshot-convert cow origin --chunk-size $size --output split
+		status_is 0
+		dm snapshot-convert split origin --chunk-size 8 --output back
+		status_is 0
 		cmp back compact
 		rm split back
 	done
@@ -114,9 +119,11 @@ each_size() {
 	for name in $(valid_fixtures); do
 		unpack "$name"
 		rm -f one two
-		dm snapshot-convert cow --output one && status_is 0
+		dm snapshot-convert cow --output one
+		status_is 0
 		shows one origin "$(manifest "snapshot/$name" .expected.logical_sha256)"
-		dm snapshot-convert one --output two && status_is 0
+		dm snapshot-convert one --output two
+		status_is 0
 		cmp one two
 	done
 }
@@ -127,40 +134,50 @@ each_size() {
 	head -c 24M /dev/zero | tr '\0' '\245' >new
 	for size in 4K 16K 128K; do
 		dm snapshot-convert cow origin --chunk-size $size --output new --force --json
-		status_is 0 && valid_json
+		status_is 0
+		valid_json
 		equal "$(json .new_file)" false
 		equal "$(stat -c %s new)" $((24 << 20))
 		shows new origin "$(manifest snapshot/snap-c32-some .expected.logical_sha256)"
-		dm snapshot-check new origin --data && status_is 0
+		dm snapshot-check new origin --data
+		status_is 0
 	done
 	# without --force the store that is there now stays
 	remember new
 	dm snapshot-convert cow origin --chunk-size 8 --output new
-	status_is 8 && says "exception store" && one_message
+	status_is 8
+	says "exception store"
+	one_message
 	unchanged new
 }
 
 @test "convert: a destination that is too small is left as it was, and both numbers are said" {
 	local needed
 	unpack snap-c8-3areas
-	dm snapshot-convert cow origin --chunk-size 16 --output new --json && status_is 0
+	dm snapshot-convert cow origin --chunk-size 16 --output new --json
+	status_is 0
 	needed=$(json .store.needed_sectors)
 	truncate -s $(((needed - 1) * 512)) small
 	remember small
 	dm snapshot-convert cow origin --chunk-size 16 --output small
-	status_is 8 && one_message
+	status_is 8
+	one_message
 	says "$((needed - 1)) sectors, expected at least $needed"
 	unchanged small
 	truncate -s $((needed * 512)) small
-	dm snapshot-convert cow origin --chunk-size 16 --output small && status_is 0
+	dm snapshot-convert cow origin --chunk-size 16 --output small
+	status_is 0
 	cmp small new
 	# likewise for a file that is to be made
 	dm snapshot-convert cow origin --chunk-size 16 --output other --size $((needed - 1))
-	status_is 8 && says "expected at least $needed" && [ ! -e other ]
+	status_is 8
+	says "expected at least $needed"
+	[ ! -e other ]
 	dm snapshot-convert cow origin --chunk-size 16 --output other --size 64M
 	status_is 0 && equal "$(stat -c %s other)" $((64 << 20))
 	dm snapshot-convert cow origin --chunk-size 16 --output other --size 64M
-	status_is 16 && one_message 2
+	status_is 16
+	one_message 2
 }
 
 @test "convert: a new file that did not come about leaves nothing behind" {
@@ -168,17 +185,26 @@ each_size() {
 	fixture snap-c8-invalid origin origin >/dev/null
 	mkdir dir
 	dm snapshot-convert cow origin --chunk-size 16 --output dir/new
-	status_is 4 && one_message && equal "$(ls -A dir)" ""
+	status_is 4
+	one_message
+	equal "$(ls -A dir)" ""
 	unpack snap-c8-some
 	dm snapshot-convert cow --chunk-size 16 --output dir/new
-	status_is 16 && says "expected the origin to be given" && equal "$(ls -A dir)" ""
+	status_is 16
+	says "expected the origin to be given"
+	equal "$(ls -A dir)" ""
 	dm snapshot-convert cow --chunk-size 4 --output dir/new
-	status_is 16 && says "origin" && equal "$(ls -A dir)" ""
+	status_is 16
+	says "origin"
+	equal "$(ls -A dir)" ""
 	dm snapshot-convert cow --chunk-size 12 --output dir/new
-	status_is 16 && says "power of two" && equal "$(ls -A dir)" ""
+	status_is 16
+	says "power of two"
+	equal "$(ls -A dir)" ""
 	dm snapshot-convert cow --chunk-size 4 --origin-size "$(manifest snapshot/snap-c8-some .parameters.origin_sectors)" \
 		--output dir/new
-	status_is 0 && equal "$(ls -A dir)" new
+	status_is 0
+	equal "$(ls -A dir)" new
 	shows dir/new origin "$(manifest snapshot/snap-c8-some .expected.logical_sha256)"
 }
 
@@ -191,9 +217,12 @@ each_size() {
 	"$DMTOOL" snapshot-dump --json-lines cow >dump
 	want=$("$TOP/tests/lib/shown" dump origin cow | sha256sum | cut -d' ' -f1)
 	for size in 1 2 4 16 1024; do
-		dm snapshot-convert cow origin --chunk-size $size --output new && status_is 0
-		shows new origin "$want" && ordered dump $(((sectors - 3 + size - 1) / size))
-		dm snapshot-check new origin && status_is 0
+		dm snapshot-convert cow origin --chunk-size $size --output new
+		status_is 0
+		shows new origin "$want"
+		ordered dump $(((sectors - 3 + size - 1) / size))
+		dm snapshot-check new origin
+		status_is 0
 		rm new
 	done
 }
@@ -202,11 +231,14 @@ each_size() {
 	local size
 	unpack snap-c8-some
 	for size in 64M 1G; do
-		dm snapshot-convert cow origin --chunk-size $size --memory 16M --output new && status_is 0
-		dm snapshot-check new origin && status_is 0
+		dm snapshot-convert cow origin --chunk-size $size --memory 16M --output new
+		status_is 0
+		dm snapshot-check new origin
+		status_is 0
 		# holes where there is nothing
 		[ "$(stat -c %b new)" -lt 65536 ]
-		dm snapshot-convert new origin --chunk-size 8 --memory 16M --output back && status_is 0
+		dm snapshot-convert new origin --chunk-size 8 --memory 16M --output back
+		status_is 0
 		shows back origin "$(manifest snapshot/snap-c8-some .expected.logical_sha256)"
 		rm new back
 	done
@@ -215,41 +247,63 @@ each_size() {
 @test "convert: names that are wrong are said to be" {
 	unpack snap-c8-some
 	remember cow origin
-	dm snapshot-convert cow origin && status_is 16 && says "--output is missing"
-	dm snapshot-convert cow origin --output cow && status_is 16
-	dm snapshot-convert cow origin --output origin --force && status_is 16
+	dm snapshot-convert cow origin
+	status_is 16
+	says "--output is missing"
+	dm snapshot-convert cow origin --output cow
+	status_is 16
+	dm snapshot-convert cow origin --output origin --force
+	status_is 16
 	ln cow again
-	dm snapshot-convert cow origin --output again --force && status_is 16
-	dm snapshot-convert cow origin --output nowhere/new && status_is 8 && one_message
-	dm snapshot-convert nowhere origin --output new && status_is 8 && one_message
-	dm snapshot-convert origin cow --output new && status_is 16 && says swapped
+	dm snapshot-convert cow origin --output again --force
+	status_is 16
+	dm snapshot-convert cow origin --output nowhere/new
+	status_is 8
+	one_message
+	dm snapshot-convert nowhere origin --output new
+	status_is 8
+	one_message
+	dm snapshot-convert origin cow --output new
+	status_is 16
+	says swapped
 	unchanged cow origin
 	[ ! -e new ]
 }
 
 @test "convert: an origin with another fingerprint is refused" {
 	unpack snap-c8-some
-	dm fingerprint origin --output print && status_is 0
-	dm snapshot-convert cow origin --origin-fingerprint print --chunk-size 32 --output new && status_is 0
+	dm fingerprint origin --output print
+	status_is 0
+	dm snapshot-convert cow origin --origin-fingerprint print --chunk-size 32 --output new
+	status_is 0
 	rm new
 	truncate -s 1M origin
 	dm snapshot-convert cow origin --origin-fingerprint print --chunk-size 32 --output new
-	status_is 4 && [ ! -e new ]
+	status_is 4
+	[ ! -e new ]
 }
 
 @test "convert: over a larger store nothing of it looks alive" {
 	fixture snap-c8-3areas cow large >/dev/null
 	unpack snap-c8-some
-	dm snapshot-convert large --output new --size 16M && status_is 0
-	dm snapshot-convert cow --output new --force && status_is 0
-	dm snapshot-check new origin --data --strict && status_is 0
+	dm snapshot-convert large --output new --size 16M
+	status_is 0
+	dm snapshot-convert cow --output new --force
+	status_is 0
+	dm snapshot-check new origin --data --strict
+	status_is 0
 	shows new origin "$(manifest snapshot/snap-c8-some .expected.logical_sha256)"
 }
 
 @test "convert: a size at which the kernel would invalidate a full store is warned of" {
 	unpack snap-c8-some
-	dm snapshot-convert cow --output new --size $((258 * 8)) && status_is 0 && says "warning" && says "258 chunks"
-	dm snapshot-convert cow --output other --size $((259 * 8)) && status_is 0 && equal "$stderr" ""
+	dm snapshot-convert cow --output new --size $((258 * 8))
+	status_is 0
+	says "warning"
+	says "258 chunks"
+	dm snapshot-convert cow --output other --size $((259 * 8))
+	status_is 0
+	equal "$stderr" ""
 }
 
 # ---- qcow2 ----
@@ -290,10 +344,12 @@ import() {
 		remember overlay origin
 		for size in 1 8 16 128 1024; do
 			import $size --json
-			status_is 0 && valid_json
+			status_is 0
+			valid_json
 			equal "$(json .from)" qcow2
 			shows new origin "$(qemu_shows)"
-			dm snapshot-check new origin --data && status_is 0
+			dm snapshot-check new origin --data
+			status_is 0
 		done
 		unchanged overlay origin
 	done
@@ -325,12 +381,15 @@ import() {
 	need_qemu
 	overlay 1M
 	import 8 --json
-	status_is 0 && equal "$(json .store.nr_exceptions)" 0
-	dm snapshot-check new origin && status_is 0
+	status_is 0
+	equal "$(json .store.nr_exceptions)" 0
+	dm snapshot-check new origin
+	status_is 0
 	# and one in which everything did
 	io -c 'write -P 7 0 1M'
 	import 8 --json
-	status_is 0 && equal "$(json .store.nr_exceptions)" 256
+	status_is 0
+	equal "$(json .store.nr_exceptions)" 256
 	shows new origin "$(qemu_shows)"
 }
 
@@ -341,9 +400,15 @@ import() {
 	# compressed; and the way that the message names
 	cp overlay kept
 	io -c 'write -c -P 5 128k 64k'
-	import 8 && status_is 8 && one_message && says compressed && says "qemu-img convert"
-	qemu-img convert -O qcow2 -B origin -F raw overlay way && mv way overlay
-	import 8 && status_is 0
+	import 8
+	status_is 8
+	one_message
+	says compressed
+	says "qemu-img convert"
+	qemu-img convert -O qcow2 -B origin -F raw overlay way
+	mv way overlay
+	import 8
+	status_is 0
 	shows new origin "$(qemu_shows)"
 	# no backing file; a chain; another size; another format; external data; encrypted
 	mv kept overlay
@@ -358,19 +423,28 @@ import() {
 	for name in "alone:backing file" "top:chain" "large:virtual size" "small:virtual size" \
 		"external:external data" "secret:encrypted" "plain:qcow2"; do
 		dm snapshot-convert "${name%%:*}" origin --from qcow2 --chunk-size 8 --output new2
-		status_is 8 && one_message && says "${name#*:}"
+		status_is 8
+		one_message
+		says "${name#*:}"
 		[ ! -e new2 ]
 	done
-	dm snapshot-convert overlay --from qcow2 --chunk-size 8 --output new2 && status_is 16 && says ORIGIN
-	dm snapshot-convert overlay origin --from qcow2 --output new2 && status_is 16 && says --chunk-size
-	dm snapshot-convert overlay origin --from qcow2 --chunk-size 8 --origin-size 8 --output new2 && status_is 16
+	dm snapshot-convert overlay --from qcow2 --chunk-size 8 --output new2
+	status_is 16
+	says ORIGIN
+	dm snapshot-convert overlay origin --from qcow2 --output new2
+	status_is 16
+	says --chunk-size
+	dm snapshot-convert overlay origin --from qcow2 --chunk-size 8 --origin-size 8 --output new2
+	status_is 16
 	# in use
 	qemu-io -f qcow2 overlay -c 'sleep 3000' >/dev/null 2>&1 3>&- &
 	local user=$!
 	sleep 0.5
 	dm snapshot-convert overlay origin --from qcow2 --chunk-size 8 --output new2
 	wait $user
-	status_is 8 && one_message && [ ! -e new2 ]
+	status_is 8
+	one_message
+	[ ! -e new2 ]
 }
 
 @test "convert: names are names, not options or protocols, and a backing file is not opened" {
@@ -389,7 +463,9 @@ import() {
 	mkfifo trap
 	qemu-img rebase -u -F raw -b trap overlay
 	import 8
-	status_is 0 && says warning && says trap
+	status_is 0
+	says warning
+	says trap
 }
 
 @test "convert: without qemu-img it says what is missing; when it fails, why" {
@@ -398,11 +474,17 @@ import() {
 	export PATH=$BATS_TEST_TMPDIR/bin:$PATH
 	printf '#!/bin/sh\necho "qemu-img: a reason" >&2\nexit 1\n' >bin/qemu-img
 	chmod +x bin/qemu-img
-	import 8 && status_is 8 && one_message && says "a reason"
+	import 8
+	status_is 8
+	one_message
+	says "a reason"
 	# answers that are none
 	for text in '' '[' '{' '[1]' '{"virtual-size": 1048576, "backing-filename": "origin"}'; do
 		printf '#!/bin/sh\necho '"'%s'"'\n' "$text" >bin/qemu-img
-		import 8 && status_is 8 && one_message 2 && [ ! -e new ]
+		import 8
+		status_is 8
+		one_message 2
+		[ ! -e new ]
 	done
 	for text in '[{"start": 0}]' '[{"start": 512, "length": 512, "present": true, "zero": true}, {"start": 0, "length": 512, "present": true, "zero": true}]' \
 		'[{"start": 0, "length": 99999999, "present": true, "zero": true}]' '[{"start": 1, "length": 1, "present": true, "offset": 0}]' \
@@ -411,10 +493,14 @@ import() {
 			#!/bin/sh
 			[ "\$1" = map ] && echo '$text' || echo '{"virtual-size": 1048576, "backing-filename": "origin"}'
 		END
-		import 8 && status_is 8 && one_message 1 && [ ! -e new ]
+		import 8
+		status_is 8
+		one_message 1
+		[ ! -e new ]
 	done
 	# nothing found under the name
 	cp "$DMTOOL" tool
 	run --separate-stderr env PATH=/nonexistent ./tool snapshot-convert overlay origin --from qcow2 --chunk-size 8 --output new
-	status_is 8 && says "qemu-utils"
+	status_is 8
+	says "qemu-utils"
 }

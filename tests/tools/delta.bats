@@ -47,7 +47,9 @@ ranges() {
 	local name
 	for name in $(valid); do
 		triple "$name"
-		dm snapshot-delta cow --origin origin --exact --json && status_is 0 && valid_json
+		dm snapshot-delta cow --origin origin --exact --json
+		status_is 0
+		valid_json
 		equal "$(ranges)" "$(differing origin expected)" "$name"
 		equal "$(json .total_sectors)" "$(differing origin expected | awk '{ n += $2 } END { print n + 0 }')"
 	done
@@ -57,7 +59,9 @@ ranges() {
 	local name
 	for name in $(valid); do
 		triple "$name"
-		dm snapshot-delta cow --origin origin --json && status_is 0 && valid_json
+		dm snapshot-delta cow --origin origin --json
+		status_is 0
+		valid_json
 		ranges >said
 		differing origin expected >real
 		"$PYTHON" - <<-'END'
@@ -75,21 +79,27 @@ ranges() {
 
 @test "delta: text, lines and the two ways to ask for JSON say the same" {
 	triple snap-c8-some
-	dm snapshot-delta cow --origin origin --format json && status_is 0
+	dm snapshot-delta cow --origin origin --format json
+	status_is 0
 	ranges >a
-	dm snapshot-delta cow --origin origin --json-lines && status_is 0 && valid_lines
+	dm snapshot-delta cow --origin origin --json-lines
+	status_is 0
+	valid_lines
 	jq -r 'select(has("origin_sector")) | "\(.origin_sector) \(.nr_sectors)"' <<<"$output" >b
 	[ -s b ] || jq -r '.ranges[]? | "\(.origin_sector) \(.nr_sectors)"' <<<"$output" >b
 	cmp a b
-	dm snapshot-delta cow --origin origin --format text && status_is 0
+	dm snapshot-delta cow --origin origin --format text
+	status_is 0
 	says "$(cut -d' ' -f1 a | tail -n 1)"
-	dm snapshot-delta cow --json --format text && status_is 16
+	dm snapshot-delta cow --json --format text
+	status_is 16
 }
 
 @test "delta: two snapshots of one origin" {
 	head -c $((64 * 4096)) /dev/urandom >origin
 	for name in a b; do
-		truncate -s 0 $name && truncate -s 512K $name
+		truncate -s 0 $name
+		truncate -s 512K $name
 		"$DMTOOL" snapshot-create $name --chunk-size 8 --no-undo >/dev/null
 	done
 	# a: 3, 5, 7    b: 5 (the same data), 7 (other data), 9
@@ -100,16 +110,22 @@ ranges() {
 	dd if=x of=b bs=4096 seek=2 conv=notrunc status=none
 	"$DMTOOL" snapshot-export a origin --output a.view >/dev/null
 	"$DMTOOL" snapshot-export b origin --output b.view >/dev/null
-	dm snapshot-delta a b --origin origin --exact --json && status_is 0 && valid_json
+	dm snapshot-delta a b --origin origin --exact --json
+	status_is 0
+	valid_json
 	equal "$(ranges)" "$(differing a.view b.view)"
 	equal "$(ranges)" "$(printf '24 8\n72 8')"
-	dm snapshot-delta a b --json && status_is 0
+	dm snapshot-delta a b --json
+	status_is 0
 	equal "$(ranges)" "$(printf '24 8\n40 8\n56 8\n72 8')"
 	# chunks of another size
-	dm snapshot-convert b --origin origin --chunk-size 16 --output c && status_is 0
-	dm snapshot-delta a c --origin origin --exact --json && status_is 0
+	dm snapshot-convert b --origin origin --chunk-size 16 --output c
+	status_is 0
+	dm snapshot-delta a c --origin origin --exact --json
+	status_is 0
 	equal "$(ranges)" "$(differing a.view b.view)"
-	dm snapshot-delta a a && status_is 16
+	dm snapshot-delta a a
+	status_is 16
 }
 
 @test "delta: a block map that bmaptool copies by" {
@@ -141,12 +157,23 @@ ranges() {
 
 @test "delta: what it refuses" {
 	triple snap-c8-some
-	dm snapshot-delta cow --exact && status_is 16 && says "--origin"
-	dm snapshot-delta cow --format bmap && status_is 16 && says "size"
-	dm snapshot-delta cow origin && status_is 8 && one_message
+	dm snapshot-delta cow --exact
+	status_is 16
+	says "--origin"
+	dm snapshot-delta cow --format bmap
+	status_is 16
+	says "size"
+	dm snapshot-delta cow origin
+	status_is 8
+	one_message
 	fixture snap-c8-invalid cow bad >/dev/null
-	dm snapshot-delta bad && status_is 4 && one_message
-	dm snapshot-delta cow bad && status_is 4 && one_message
+	dm snapshot-delta bad
+	status_is 4
+	one_message
+	dm snapshot-delta cow bad
+	status_is 4
+	one_message
 	truncate -s 1M origin
-	dm snapshot-delta cow --origin origin && status_is 4
+	dm snapshot-delta cow --origin origin
+	status_is 4
 }

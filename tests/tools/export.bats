@@ -27,7 +27,9 @@ valid() {
 	for name in $(valid); do
 		triple "$name"
 		remember cow origin
-		dm snapshot-export cow origin --output out --verify --json && status_is 0 && valid_json
+		dm snapshot-export cow origin --output out --verify --json
+		status_is 0
+		valid_json
 		cmp out expected
 		equal "$(json .image_bytes)" "$(stat -c %s expected)"
 		equal "$(($(json .store_bytes) + $(json .origin_bytes)))" "$(stat -c %s expected)"
@@ -43,7 +45,9 @@ valid() {
 	local name
 	for name in $(valid); do
 		triple "$name"
-		dm snapshot-export cow origin --output out --format qcow2 --json && status_is 0 && valid_json
+		dm snapshot-export cow origin --output out --format qcow2 --json
+		status_is 0
+		valid_json
 		qemu-img check -q -f qcow2 out
 		qemu-img compare -q -f qcow2 -F raw out expected
 		equal "$(qemu-img info --output=json out | jq -r '."backing-filename-format"')" raw
@@ -61,7 +65,8 @@ valid() {
 	for c in 1 8; do
 		rm -f out origin
 		head -c $((100 * 512 * c)) /dev/urandom >origin
-		truncate -s 0 cow && truncate -s $((64 * 512 * c)) cow
+		truncate -s 0 cow
+		truncate -s $((64 * 512 * c)) cow
 		"$DMTOOL" snapshot-create cow --chunk-size $c --no-undo >/dev/null
 		# chunk 3 is zeros in the store, chunk 99 (the last) is data
 		put cow $((512 * c)) "$(le64 3)$(le64 2)$(le64 99)$(le64 3)"
@@ -69,14 +74,16 @@ valid() {
 		cp origin expected
 		dd if=/dev/zero of=expected bs=$((512 * c)) seek=3 count=1 conv=notrunc status=none
 		dd if=cow of=expected bs=$((512 * c)) skip=3 seek=99 count=1 conv=notrunc status=none
-		dm snapshot-export cow origin --output out --format qcow2 --json && status_is 0
+		dm snapshot-export cow origin --output out --format qcow2 --json
+		status_is 0
 		equal "$(json .zero_bytes)" $((512 * c))
 		qemu-img check -q -f qcow2 out
 		qemu-img compare -q -f qcow2 -F raw out expected
 		equal "$(qemu-img map --output=json out | jq '[.[] | select(.depth == 0 and .zero) | .length] | add')" \
 			$((512 * c))
 		rm out
-		dm snapshot-export cow origin --output out && status_is 0
+		dm snapshot-export cow origin --output out
+		status_is 0
 		cmp out expected
 	done
 }
@@ -86,7 +93,8 @@ valid() {
 	printf x | dd of=origin bs=1 seek=33554432 conv=notrunc status=none
 	truncate -s 1M cow
 	"$DMTOOL" snapshot-create cow --chunk-size 8 --no-undo >/dev/null
-	dm snapshot-export cow origin --output out --json && status_is 0
+	dm snapshot-export cow origin --output out --json
+	status_is 0
 	cmp out origin
 	[ "$(stat -c %b out)" -le 64 ]
 	equal "$(json .written_bytes)" 4096
@@ -95,12 +103,15 @@ valid() {
 @test "export: a damaged or invalid store is refused, and no file appears" {
 	triple snap-c8-invalid 2>/dev/null || fixture snap-c8-invalid cow cow >/dev/null
 	fixture snap-c8-invalid origin origin >/dev/null
-	dm snapshot-export cow origin --output out && status_is 4
-	says "valid 0" && one_message
+	dm snapshot-export cow origin --output out
+	status_is 4
+	says "valid 0"
+	one_message
 	fixture snap-c8-some cow cow >/dev/null
 	fixture snap-c8-some origin origin >/dev/null
 	put cow 4104 "$(le64 5000)"
-	dm snapshot-export cow origin --output out && status_is 4
+	dm snapshot-export cow origin --output out
+	status_is 4
 	says "past the end of the device"
 	[ ! -e out ]
 	equal "$(find . -name '*.tmp')" ""
@@ -108,20 +119,32 @@ valid() {
 
 @test "export: names, options, an origin that is too small" {
 	triple snap-c8-some
-	dm snapshot-export cow origin && status_is 16 && says "--output is missing"
-	dm snapshot-export cow --output out && status_is 16 && says "ORIGIN is missing"
-	dm snapshot-export cow origin --output out --format vmdk && status_is 16
-	dm snapshot-export cow origin --output out --rate 0 && status_is 16
-	dm snapshot-export origin cow --output out && status_is 16 && says "swapped"
+	dm snapshot-export cow origin
+	status_is 16
+	says "--output is missing"
+	dm snapshot-export cow --output out
+	status_is 16
+	says "ORIGIN is missing"
+	dm snapshot-export cow origin --output out --format vmdk
+	status_is 16
+	dm snapshot-export cow origin --output out --rate 0
+	status_is 16
+	dm snapshot-export origin cow --output out
+	status_is 16
+	says "swapped"
 	echo mine >out
-	dm snapshot-export cow origin --output out && status_is 8
+	dm snapshot-export cow origin --output out
+	status_is 8
 	equal "$(cat out)" mine
 	rm out
 	truncate -s 1M origin
-	dm snapshot-export cow origin --output out && status_is 4
+	dm snapshot-export cow origin --output out
+	status_is 4
 	[ ! -e out ]
 	triple snap-c8-some
-	dm snapshot-export cow origin --output nowhere/out && status_is 8 && one_message
+	dm snapshot-export cow origin --output nowhere/out
+	status_is 8
+	one_message
 }
 
 @test "export: a full disk gives one line, and no file" {
@@ -129,7 +152,9 @@ valid() {
 	(
 		ulimit -f 1024
 		trap '' XFSZ
-		dm snapshot-export cow origin --output out && status_is 8 && one_message
+		dm snapshot-export cow origin --output out
+		status_is 8
+		one_message
 	)
 	[ ! -e out ]
 	equal "$(find . -name '*.tmp')" ""
@@ -152,16 +177,29 @@ valid() {
 
 @test "cat: what it refuses" {
 	triple snap-c8-some
-	dm cat cow && status_is 16 && says "ORIGIN is missing"
-	dm cat cow origin --offset 9M && status_is 8 && says "--offset" && one_message
-	dm cat cow origin --length 9M && status_is 8 && says "--length" && one_message
-	dm cat expected origin && status_is 8 && says "expected one of the known formats" && one_message
+	dm cat cow
+	status_is 16
+	says "ORIGIN is missing"
+	dm cat cow origin --offset 9M
+	status_is 8
+	says "--offset"
+	one_message
+	dm cat cow origin --length 9M
+	status_is 8
+	says "--length"
+	one_message
+	dm cat expected origin
+	status_is 8
+	says "expected one of the known formats"
+	one_message
 	run bash -c "'$DMTOOL' cat cow origin >/dev/full"
 	equal "$status" 8
 	run bash -c "'$DMTOOL' cat cow origin 2>err | head -c 10 >/dev/null; exit \${PIPESTATUS[0]}"
 	[ "$status" -eq 8 ] || [ "$status" -eq 141 ]
 	fixture snap-c8-invalid cow cow >/dev/null
 	fixture snap-c8-invalid origin origin >/dev/null
-	dm cat cow origin && status_is 4 && one_message
+	dm cat cow origin
+	status_is 4
+	one_message
 	equal "$output" ""
 }

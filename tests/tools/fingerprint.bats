@@ -176,7 +176,9 @@ bad() {
 	for cut in 0 1 2 20 100 200 210 250 300 1000 $((size / 2)) $((size - 5)) $((size - 2)); do
 		head -c "$cut" print >changed
 		print=changed merge
-		status_is 8 && one_message && says changed
+		status_is 8
+		one_message
+		says changed
 	done
 	unchanged "$cow" "$origin"
 }
@@ -205,27 +207,39 @@ bad() {
 	# these are read, and then the library says no
 	jq '.samples[3].offset = 0' print >changed
 	print=changed merge
-	status_is 8 && one_message && says "sample 3"
+	status_is 8
+	one_message
+	says "sample 3"
 	sed 's/"offset": 12288,/"offset": 18446744073709547520,/' print >changed
 	print=changed merge
-	status_is 8 && one_message && says "sample 3"
+	status_is 8
+	one_message
+	says "sample 3"
 	sed 's/"size_sectors": [0-9]*/"size_sectors": 18446744073709551615/' print >changed
 	print=changed merge
-	status_is 8 && one_message && says size_sectors
+	status_is 8
+	one_message
+	says size_sectors
 	sed 's/"size_sectors": [0-9]*/"size_sectors": -1/' print >changed
 	print=changed merge
-	status_is 8 && one_message
+	status_is 8
+	one_message
 	sed 's/"size_sectors"/"schema": "dmtool.fingerprint", &/' print >changed
 	print=changed merge
-	status_is 8 && one_message && says schema
+	status_is 8
+	one_message
+	says schema
 	{ cat print; echo '{}'; } >changed
 	print=changed merge
-	status_is 8 && one_message
+	status_is 8
+	one_message
 	head -c 100000 /dev/urandom >changed
 	print=changed merge
-	status_is 8 && one_message
+	status_is 8
+	one_message
 	print=missing merge
-	status_is 8 && one_message
+	status_is 8
+	one_message
 	unchanged "$cow" "$origin"
 }
 

@@ -62,7 +62,9 @@ kernel_status() {
 		valid "$1" || return 0
 		equal "$(json '"\(.status.allocated_sectors)/\(.status.total_sectors) \(.status.metadata_sectors)"')" \
 			"$(kernel_status "$1")" && equal "$(json .activation.verdict)" accept || return 1
-		dm snapshot-info cow && status_is 0 && says "$(kernel_status "$1")"
+		dm snapshot-info cow
+		status_is 0
+		says "$(kernel_status "$1")"
 	}
 	each
 }
@@ -75,9 +77,11 @@ kernel_status() {
 		if valid "$1"; then
 			# an old store may carry what only --strict minds
 			equal "$(json '[.findings[] | select(.severity == "fatal" or .severity == "repairable")] | length')" 0
-			dm snapshot-check cow origin && status_is 0
+			dm snapshot-check cow origin
+			status_is 0
 		else
-			status_is 4 && equal "$(json '[.findings[].code | select(. == "snapshot.header.invalidated")] | length')" 1
+			status_is 4
+			equal "$(json '[.findings[].code | select(. == "snapshot.header.invalidated")] | length')" 1
 		fi
 	}
 	each
@@ -96,7 +100,8 @@ kernel_status() {
 @test "fixtures: probe knows them" {
 	look() {
 		dm probe cow --json && status_is 0 && valid_json && equal "$(json .format)" snapshot || return 1
-		dm probe cow --udev && status_is 0
+		dm probe cow --udev
+		status_is 0
 	}
 	each
 }
@@ -195,7 +200,8 @@ keep_metadata() {
 		equal "$("$DMTOOL" snapshot-dump --ranges guessed | wc -l)" \
 			"$("$DMTOOL" snapshot-dump --ranges cow | wc -l)" || return 1
 		# no image where one is already
-		dm image cow --output saved && status_is 8
+		dm image cow --output saved
+		status_is 8
 	}
 	each
 }
@@ -240,7 +246,10 @@ keep_metadata() {
 	look() {
 		valid "$1" || return 0
 		remember cow
-		dm snapshot-repair -y cow --undo undo && status_is 0 && unchanged cow && [ ! -e undo ]
+		dm snapshot-repair -y cow --undo undo
+		status_is 0
+		unchanged cow
+		[ ! -e undo ]
 	}
 	each
 }
@@ -254,7 +263,9 @@ keep_metadata() {
 		dm snapshot-check cow && status_is 0 || return 1
 		dm undo undo --list --json && status_is 0 && valid_json || return 1
 		dm undo undo --dry-run && status_is 0 || return 1
-		dm undo undo && status_is 0 1 && unchanged cow
+		dm undo undo
+		status_is 0 1
+		unchanged cow
 	}
 	each
 }

@@ -75,7 +75,8 @@ boot() {
 	mkdir -p hooks/usr destdir
 	# what initramfs-tools offers to hooks
 	cat >functions <<-'END'
-	copy_exec() { mkdir -p "$(dirname "$DESTDIR$2")" && cp "$1" "$DESTDIR$2"; }
+	copy_exec() { mkdir -p "$(dirname "$DESTDIR$2")"
+	cp "$1" "$DESTDIR$2"; }
 	manual_add_modules() { printf '%s\n' "$@" >"$DESTDIR/modules"; }
 	END
 	echo "/dev/pmem0" >caches

@@ -171,7 +171,8 @@ each() {
 	manner() {
 		dm "$1" --help && status_is 0 && equal "$stderr" "" && says "Usage: dmtool $1" &&
 			says --help && says "Exit status" || return 1
-		dm "$1" -h && status_is 0
+		dm "$1" -h
+		status_is 0
 	}
 	each
 	dm --help
@@ -184,7 +185,10 @@ each() {
 
 @test "manners: --version" {
 	version=$(sed -n 's/^#define DMFMT_VERSION "\(.*\)"/\1/p' "$TOP/libdmfmt/dmfmt.h")
-	manner() { dm "$1" --version && status_is 0 && says "$version" && equal "$stderr" ""; }
+	manner() { dm "$1" --version
+	status_is 0
+	says "$version"
+	equal "$stderr" ""; }
 	each
 	dm --version
 	status_is 0
@@ -196,7 +200,9 @@ each() {
 		arguments "$1"
 		dm "$1" --no-such-option "${args[@]}" && status_is 16 && equal "$output" "" &&
 			says --no-such-option && one_message 2 || return 1
-		dm "$1" -Q "${args[@]}" && status_is 16 && equal "$output" ""
+		dm "$1" -Q "${args[@]}"
+		status_is 16
+		equal "$output" ""
 	}
 	each
 	dm no-such-command
@@ -211,7 +217,9 @@ each() {
 	manner() {
 		dm "$1" && status_is 16 && equal "$output" "" && one_message 2 || return 1
 		arguments "$1"
-		dm "$1" "${args[@]}" a b c d && status_is 16 && equal "$output" ""
+		dm "$1" "${args[@]}" a b c d
+		status_is 16
+		equal "$output" ""
 	}
 	each
 }
@@ -225,7 +233,9 @@ each() {
 			dm "$1" "${args[@]}" "--$option" && status_is 16 && equal "$output" "" &&
 				says "$option" || return 1
 		done
-		dm "$1" "${args[@]}" --help=yes && status_is 16 && equal "$output" ""
+		dm "$1" "${args[@]}" --help=yes
+		status_is 16
+		equal "$output" ""
 	}
 	each
 }
@@ -253,8 +263,11 @@ each() {
 		dm "$1" "${args[@]}" && status_is 8 && equal "$output" "" && one_message 2 &&
 			says not-there || return 1
 		arguments "$1" "$BATS_TEST_TMPDIR"
-		dm "$1" "${args[@]}" && status_is 8 && equal "$output" "" && one_message 2 &&
-			says "directory"
+		dm "$1" "${args[@]}"
+		status_is 8
+		equal "$output" ""
+		one_message 2
+		says "directory"
 	}
 	each
 }
@@ -394,7 +407,8 @@ unprivileged() {
 		printf '%s\n' "$status" "$output" "$stderr"
 		equal "$(cat work/* 2>/dev/null | sha256sum)" "$before" "content"
 		if writes "$1"; then
-			status_is 8 && one_message 3
+			status_is 8
+			one_message 3
 		else
 			status_is 0
 		fi
@@ -410,8 +424,10 @@ unprivileged() {
 		local before
 		before=$(stat -c '%Y %Z %s %b' store)
 		arguments "$1" "$BATS_TEST_TMPDIR/store"
-		dm "$1" "${args[@]}" && status_is 0 && unchanged store &&
-			equal "$(stat -c '%Y %Z %s %b' store)" "$before"
+		dm "$1" "${args[@]}"
+		status_is 0
+		unchanged store
+		equal "$(stat -c '%Y %Z %s %b' store)" "$before"
 	}
 	each
 }
@@ -446,7 +462,8 @@ unprivileged() {
 		cp "$(store "$1")" other
 		damage "$1" other
 		arguments "$1" "$BATS_TEST_TMPDIR/other"
-		dm "$1" "${args[@]}" --json-lines && valid_lines
+		dm "$1" "${args[@]}" --json-lines
+		valid_lines
 	}
 	each
 }
@@ -474,7 +491,9 @@ unprivileged() {
 	unset NO_COLOR
 	manner() {
 		arguments "$1"
-		dm "$1" "${args[@]}" && says_not $'\033' && says_not $'\r'
+		dm "$1" "${args[@]}"
+		says_not $'\033'
+		says_not $'\r'
 	}
 	each
 }
@@ -488,7 +507,8 @@ unprivileged() {
 		while read -r line; do
 			[[ -z $line || $line == dmtool:* ]] || valid_json "$line" || return 1
 		done <<<"$stderr"
-		dm "$1" "${args[@]}" --progress=sometimes && status_is 16
+		dm "$1" "${args[@]}" --progress=sometimes
+		status_is 16
 	}
 	each
 }
@@ -512,7 +532,8 @@ unprivileged() {
 			says "dmtool $1 $store $origin" || return 1
 		dm "$1" "$store" --origin "$store" "${options[@]}" && status_is 8 16 &&
 			equal "$output" "" || return 1
-		dm "$1" "$store" "$origin" "${options[@]}" && status_is 0
+		dm "$1" "$store" "$origin" "${options[@]}"
+		status_is 0
 	}
 	each
 }
@@ -530,7 +551,9 @@ unprivileged() {
 		dm "$1" "${args[@]}" && status_is 0 && says_not $'\033' || return 1
 		[ "$1" != cat ] || return 0
 		arguments "$1" "$BATS_TEST_TMPDIR/$name"
-		dm "$1" "${args[@]}" --json && status_is 0 && valid_json
+		dm "$1" "${args[@]}" --json
+		status_is 0
+		valid_json
 	}
 	each
 }
@@ -541,7 +564,8 @@ unprivileged() {
 		arguments "$1"
 		dm "$1" "${args[@]}" --memory 1 && status_is 0 1 16 || return 1
 		arguments "$1"
-		dm "$1" "${args[@]}" --memory 16M && status_is 0 1
+		dm "$1" "${args[@]}" --memory 16M
+		status_is 0 1
 	}
 	each
 }

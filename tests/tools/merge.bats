@@ -69,14 +69,18 @@ slow() {
 		nr=$((nr + 1))
 		local before
 		before=$(records cow)
-		dm snapshot-merge cow origin --only-snapshot --json && status_is 0 && valid_json
+		dm snapshot-merge cow origin --only-snapshot --json
+		status_is 0
+		valid_json
 		equal "$(json .merge.records)" "$before" "$name: records"
 		equal "$(json .merge.left)" 0 "$name: left"
 		merged "$name"
 		empty "$name"
 		# once more: nothing to do, nothing changes
 		remember cow origin
-		dm snapshot-merge cow origin --only-snapshot && status_is 0 && says "nothing to do"
+		dm snapshot-merge cow origin --only-snapshot
+		status_is 0
+		says "nothing to do"
 		unchanged cow origin
 	done
 	[ $nr -ge 16 ]
@@ -86,7 +90,8 @@ slow() {
 	local name
 	for name in snap-c32-2areas snap-c8-3areas snap-c128-some; do
 		pair $name
-		dm snapshot-merge cow origin --only-snapshot --verify --memory=16M && status_is 0
+		dm snapshot-merge cow origin --only-snapshot --verify --memory=16M
+		status_is 0
 		says verified
 		says "cannot be undone"
 		merged $name
@@ -97,12 +102,15 @@ slow() {
 @test "merge: a dry run changes nothing and says what the real run does" {
 	pair snap-c8-3areas
 	remember cow origin
-	dm snapshot-merge cow origin --dry-run --json && status_is 0 && valid_json
+	dm snapshot-merge cow origin --dry-run --json
+	status_is 0
+	valid_json
 	unchanged cow origin
 	local said
 	said=$(json '.merge | del(.left)')
 	equal "$(json .merge.left)" "$(json .merge.records)"
-	dm snapshot-merge cow origin --only-snapshot --json && status_is 0
+	dm snapshot-merge cow origin --only-snapshot --json
+	status_is 0
 	equal "$(json '.merge | del(.left)')" "$said"
 }
 
@@ -111,11 +119,13 @@ slow() {
 	remember cow origin
 	local option
 	for option in --only-snapshot --dry-run; do
-		dm snapshot-merge cow origin $option --keep-going && status_is 4
+		dm snapshot-merge cow origin $option --keep-going
+		status_is 4
 		says "merge refused"
 		one_message
 	done
-	dm snapshot-merge cow origin --only-snapshot --keep-going --mapfile=map --json && status_is 4
+	dm snapshot-merge cow origin --only-snapshot --keep-going --mapfile=map --json
+	status_is 4
 	[ ! -e map ]
 	unchanged cow origin
 }
@@ -126,7 +136,8 @@ slow() {
 	dd if=cow of=cow bs=1 skip=$((4096 + 64)) seek=$((4096 + 80)) count=8 conv=notrunc status=none
 	put cow $((4096 + 48 + 8)) "$(le64 0x123456)"
 	remember cow origin
-	dm snapshot-merge cow origin --only-snapshot --keep-going && status_is 4
+	dm snapshot-merge cow origin --only-snapshot --keep-going
+	status_is 4
 	says "more; see dmtool snapshot-check"
 	unchanged cow origin
 }
@@ -134,23 +145,38 @@ slow() {
 @test "merge: it wants to know about other snapshots" {
 	pair snap-c8-some
 	remember cow origin
-	dm snapshot-merge cow origin && status_is 16 && says --only-snapshot && says --other-cow
-	dm snapshot-merge cow origin --only-snapshot --other-cow=x && status_is 16
-	dm snapshot-merge cow origin --other-cow=cow && status_is 16
-	dm snapshot-merge cow origin --other-cow=origin && status_is 16
-	dm snapshot-merge cow origin --other-cow=missing && status_is 8
+	dm snapshot-merge cow origin
+	status_is 16
+	says --only-snapshot
+	says --other-cow
+	dm snapshot-merge cow origin --only-snapshot --other-cow=x
+	status_is 16
+	dm snapshot-merge cow origin --other-cow=cow
+	status_is 16
+	dm snapshot-merge cow origin --other-cow=origin
+	status_is 16
+	dm snapshot-merge cow origin --other-cow=missing
+	status_is 8
 	unchanged cow origin
 }
 
 @test "merge: what makes no sense is a usage error" {
 	pair snap-c8-some
 	remember cow origin
-	dm snapshot-merge cow --only-snapshot && status_is 16 && says ORIGIN
-	dm snapshot-merge cow cow --only-snapshot && status_is 16
-	dm snapshot-merge origin cow --only-snapshot && status_is 16 && says swapped
-	dm snapshot-merge cow origin --only-snapshot --mapfile=map && status_is 16
-	dm snapshot-merge cow origin --dry-run --save=s && status_is 16
-	dm snapshot-merge cow origin --only-snapshot --rate=0 && status_is 16
+	dm snapshot-merge cow --only-snapshot
+	status_is 16
+	says ORIGIN
+	dm snapshot-merge cow cow --only-snapshot
+	status_is 16
+	dm snapshot-merge origin cow --only-snapshot
+	status_is 16
+	says swapped
+	dm snapshot-merge cow origin --only-snapshot --mapfile=map
+	status_is 16
+	dm snapshot-merge cow origin --dry-run --save=s
+	status_is 16
+	dm snapshot-merge cow origin --only-snapshot --rate=0
+	status_is 16
 	unchanged cow origin
 }
 
@@ -158,12 +184,14 @@ slow() {
 	pair snap-c8-3areas
 	truncate -s 1M origin
 	remember cow origin
-	dm snapshot-merge cow origin --only-snapshot && status_is 4
+	dm snapshot-merge cow origin --only-snapshot
+	status_is 4
 	unchanged cow origin
 	pair snap-c8-3areas
 	head -c 65536 /dev/urandom >extra
 	cat extra >>origin
-	dm snapshot-merge cow origin --only-snapshot && status_is 0
+	dm snapshot-merge cow origin --only-snapshot
+	status_is 0
 	cmp extra <(tail -c 65536 origin)
 	truncate -s -65536 origin
 	merged snap-c8-3areas
@@ -177,7 +205,8 @@ slow() {
 	new=$(od -An -tu8 -j $((4096 + 16 * 7 + 8)) -N8 cow | tr -d ' ')
 	truncate -s $((last * 4096 + 1536)) origin
 	cp cow cow.before
-	dm snapshot-merge cow origin --only-snapshot && status_is 0
+	dm snapshot-merge cow origin --only-snapshot
+	status_is 0
 	equal "$(stat -c %s origin)" $((last * 4096 + 1536))
 	cmp <(tail -c 1536 origin) <(tail -c +$((new * 4096 + 1)) cow.before | head -c 1536)
 }
@@ -191,7 +220,8 @@ slow() {
 	fallocate -p -o $((new * 4096)) -l 4096 cow
 	"$DMTOOL" snapshot-dump --json-lines cow >dump
 	"$TOP/tests/lib/shown" dump before cow >want
-	dm snapshot-merge cow origin --only-snapshot && status_is 0
+	dm snapshot-merge cow origin --only-snapshot
+	status_is 0
 	cmp origin want
 	cmp -n 4096 -i "$((old * 4096)):0" origin /dev/zero
 }
@@ -199,27 +229,36 @@ slow() {
 @test "merge: --save and --undo take everything back" {
 	pair snap-c32-some
 	remember cow origin
-	dm snapshot-merge cow origin --only-snapshot --save=saved --undo=undone --json && status_is 0 && valid_json
+	dm snapshot-merge cow origin --only-snapshot --save=saved --undo=undone --json
+	status_is 0
+	valid_json
 	equal "$(json .reversible)" true
 	equal "$(json .save.file)" saved
 	merged snap-c32-some
-	dm undo saved && status_is 0 1
-	dm undo undone && status_is 0 1
+	dm undo saved
+	status_is 0 1
+	dm undo undone
+	status_is 0 1
 	unchanged cow origin
-	dm snapshot-merge cow origin --only-snapshot --json && equal "$(json .reversible)" false
+	dm snapshot-merge cow origin --only-snapshot --json
+	equal "$(json .reversible)" false
 }
 
 @test "merge: another snapshot gets what the merge changes, and shows the same as before" {
 	pair snap-c8-3areas
 	truncate -s 8M older
-	dm snapshot-create older origin --chunk-size 8 --no-undo && status_is 0
+	dm snapshot-create older origin --chunk-size 8 --no-undo
+	status_is 0
 	cp origin before
-	dm snapshot-merge cow origin --other-cow=older --json && status_is 0 && valid_json
+	dm snapshot-merge cow origin --other-cow=older --json
+	status_is 0
+	valid_json
 	equal "$(json '.protected[0].device')" older
 	[ "$(json '.protected[0].copied_chunks')" -eq 720 ]
 	merged snap-c8-3areas
 	empty snap-c8-3areas
-	dm snapshot-check older origin && status_is 0
+	dm snapshot-check older origin
+	status_is 0
 	"$DMTOOL" snapshot-dump --json-lines older >dump
 	"$TOP/tests/lib/shown" dump origin older | cmp - before
 }
@@ -227,15 +266,19 @@ slow() {
 @test "merge: another snapshot without room: nothing is merged" {
 	pair snap-c8-3areas
 	truncate -s 64K older
-	dm snapshot-create older origin --chunk-size 8 --no-undo && status_is 0
+	dm snapshot-create older origin --chunk-size 8 --no-undo
+	status_is 0
 	remember cow origin older
-	dm snapshot-merge cow origin --other-cow=older && status_is 8 && says "nothing was merged"
+	dm snapshot-merge cow origin --other-cow=older
+	status_is 8
+	says "nothing was merged"
 	unchanged cow origin older
 }
 
 @test "merge: --origin-fingerprint finds a wrong origin" {
 	pair snap-c8-some
-	dm fingerprint origin --output=print --samples=2048 && status_is 0
+	dm fingerprint origin --output=print --samples=2048
+	status_is 0
 	cp origin right
 	# somebody wrote where the store holds nothing
 	"$DMTOOL" snapshot-dump --json-lines cow | jq -r 'select(has("old_chunk") and (has("area") | not)) | .old_chunk' |
@@ -247,10 +290,12 @@ slow() {
 		[ "$chunk" -lt $((free + 200)) ] || break
 	done
 	remember cow origin
-	dm snapshot-merge cow origin --only-snapshot --origin-fingerprint=print && status_is 4
+	dm snapshot-merge cow origin --only-snapshot --origin-fingerprint=print
+	status_is 4
 	unchanged cow origin
 	cp right origin
-	dm snapshot-merge cow origin --only-snapshot --origin-fingerprint=print && status_is 0
+	dm snapshot-merge cow origin --only-snapshot --origin-fingerprint=print
+	status_is 0
 	merged snap-c8-some
 }
 
@@ -264,9 +309,11 @@ slow() {
 		dm snapshot-merge cow origin --only-snapshot
 		status_is 8
 	)
-	dm snapshot-check cow origin && status_is 0
+	dm snapshot-check cow origin
+	status_is 0
 	equal "$(records cow)" 720
-	dm snapshot-merge cow origin --only-snapshot && status_is 0
+	dm snapshot-merge cow origin --only-snapshot
+	status_is 0
 	merged snap-c8-3areas
 	empty snap-c8-3areas
 }
@@ -290,7 +337,8 @@ slow() {
 	equal "$(jq .merge.records doc)" $((720 - $(wc -l <behind)))
 	equal "$(jq '[.failures[].length] | add' doc)" $((4096 * $(wc -l <behind)))
 	# they are the first of the chain
-	dm snapshot-check cow origin && status_is 0
+	dm snapshot-check cow origin
+	status_is 0
 	"$DMTOOL" snapshot-dump --json-lines cow | jq -r 'select(has("old_chunk") and (has("area") | not)) | .old_chunk' |
 		sort -n | cmp - behind
 	# the map
@@ -307,12 +355,14 @@ slow() {
 	"$DMTOOL" snapshot-dump --json-lines cow >dump
 	equal "$("$TOP/tests/lib/shown" dump origin cow | sha256sum | cut -d' ' -f1)" "$(expected snap-c8-3areas)"
 	# the cause is gone
-	dm snapshot-merge cow origin --only-snapshot --keep-going --mapfile=map2 && status_is 0
+	dm snapshot-merge cow origin --only-snapshot --keep-going --mapfile=map2
+	status_is 0
 	merged snap-c8-3areas
 	empty snap-c8-3areas
 	equal "$(grep -v '^#' map2 | tail -n 1 | tr -s ' ')" "0x00000000 0x00800000 +"
 	# a map is not overwritten
-	dm snapshot-merge cow origin --only-snapshot --keep-going --mapfile=map2 && status_is 8
+	dm snapshot-merge cow origin --only-snapshot --keep-going --mapfile=map2
+	status_is 8
 }
 
 @test "merge: stops when asked, at a safe point, and goes on" {
@@ -323,10 +373,12 @@ slow() {
 	wait $slow || status=$?
 	status_is 32
 	grep -q "run the command again" slow.err
-	dm snapshot-check cow origin && status_is 0
+	dm snapshot-check cow origin
+	status_is 0
 	"$DMTOOL" snapshot-dump --json-lines cow >dump
 	equal "$("$TOP/tests/lib/shown" dump origin cow | sha256sum | cut -d' ' -f1)" "$(expected snap-c32-2areas)"
-	dm snapshot-merge cow origin --only-snapshot && status_is 0
+	dm snapshot-merge cow origin --only-snapshot
+	status_is 0
 	merged snap-c32-2areas
 	empty snap-c32-2areas
 }
@@ -339,8 +391,10 @@ slow() {
 		sleep $wait
 		kill -KILL $slow
 		wait $slow || true
-		dm snapshot-check cow origin && status_is 0
-		dm snapshot-merge cow origin --only-snapshot && status_is 0
+		dm snapshot-check cow origin
+		status_is 0
+		dm snapshot-merge cow origin --only-snapshot
+		status_is 0
 		merged snap-c32-2areas
 		empty snap-c32-2areas
 	done
@@ -349,13 +403,17 @@ slow() {
 @test "merge: two runs at once: the second is refused" {
 	pair snap-c32-2areas
 	slow
-	dm snapshot-merge cow origin --only-snapshot && status_is 8
+	dm snapshot-merge cow origin --only-snapshot
+	status_is 8
 	one_message
 	truncate -s 1M other
-	dm snapshot-create other --chunk-size 8 --no-undo && status_is 0
-	dm snapshot-merge other origin --only-snapshot && status_is 8
+	dm snapshot-create other --chunk-size 8 --no-undo
+	status_is 0
+	dm snapshot-merge other origin --only-snapshot
+	status_is 8
 	kill -INT $slow
 	wait $slow || true
-	dm snapshot-merge cow origin --only-snapshot && status_is 0
+	dm snapshot-merge cow origin --only-snapshot
+	status_is 0
 	merged snap-c32-2areas
 }

@@ -78,11 +78,16 @@ each() {
 
 @test "writecache-check: each loser is named with the entry that wins" {
 	fixture writecache/wc-p4096-dup cache cache >/dev/null
-	dm writecache-check cache && status_is 0
+	dm writecache-check cache
+	status_is 0
 	says "entry 4: original_sector 32, seq_count 0: superseded by entry 120, which wins because its seq_count 1 is higher"
 	equal "$(grep -c 'entry.superseded\]' <<<"$output")" 17
-	dm writecache-check cache --max-findings=2 && status_is 0 && says "more of this kind (15 times)"
-	dm writecache-check cache --json-lines && status_is 0 && valid_lines
+	dm writecache-check cache --max-findings=2
+	status_is 0
+	says "more of this kind (15 times)"
+	dm writecache-check cache --json-lines
+	status_is 0
+	valid_lines
 }
 
 # poke FILE OFFSET BYTES (as printf writes them)
@@ -94,9 +99,15 @@ poke() {
 @test "writecache-check: a superblock that was rolled back is said with both ways out" {
 	fixture writecache/wc-s4096-dirty cache cache >/dev/null
 	poke cache 24 '\0\0\0\0\0\0\0\0'
-	dm writecache-check cache && status_is 4 && says "SILENTLY DROPS" &&
-		says "--seq-count=max" && says "--seq-count=max+1" && says "summary: damaged"
-	dm writecache-check cache --json && status_is 4 && valid_json
+	dm writecache-check cache
+	status_is 4
+	says "SILENTLY DROPS"
+	says "--seq-count=max"
+	says "--seq-count=max+1"
+	says "summary: damaged"
+	dm writecache-check cache --json
+	status_is 4
+	valid_json
 	equal "$(json '.findings[0] | "\(.code) \(.severity)"')" \
 		"writecache.entry.newer_than_superblock fatal"
 }
@@ -104,7 +115,9 @@ poke() {
 @test "writecache-check: a device that was cut names what is lost, one by one" {
 	fixture writecache/wc-s4096-dirty cache cache >/dev/null
 	truncate -s 200K cache
-	dm writecache-check cache --json --max-findings=1000 && status_is 4 && valid_json
+	dm writecache-check cache --json --max-findings=1000
+	status_is 4
+	valid_json
 	local lost
 	lost=$("$PYTHON" - cache <<'PY'
 import struct, sys
@@ -127,8 +140,11 @@ PY
 
 @test "writecache-check: the origin's size is enough to see blocks past its end" {
 	fixture writecache/wc-s4096-dirty cache cache >/dev/null
-	dm writecache-check cache --origin-size=8 --json && status_is 0 && valid_json
+	dm writecache-check cache --origin-size=8 --json
+	status_is 0
+	valid_json
 	[ "$(json .summary.warnings)" -gt 100 ]
 	equal "$(json .summary.loss)" "$(json .summary.warnings)"
-	dm writecache-check cache --origin-size=8 --strict && status_is 4
+	dm writecache-check cache --origin-size=8 --strict
+	status_is 4
 }

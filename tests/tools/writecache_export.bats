@@ -29,7 +29,9 @@ dirty_bytes() {
 	for name in $(fixtures writecache); do
 		triple "$name"
 		remember cache origin
-		dm writecache-export cache origin "$at" --output out --verify --json && status_is 0 && valid_json
+		dm writecache-export cache origin "$at" --output out --verify --json
+		status_is 0
+		valid_json
 		cmp out expected
 		equal "$(json .store_bytes)" "$(dirty_bytes)" "$name: bytes of the cache"
 		equal "$(($(json .store_bytes) + $(json .origin_bytes)))" "$(stat -c %s expected)"
@@ -45,7 +47,9 @@ dirty_bytes() {
 	local name
 	for name in $(fixtures writecache); do
 		triple "$name"
-		dm writecache-export cache origin "$at" --output out --format qcow2 --json && status_is 0 && valid_json
+		dm writecache-export cache origin "$at" --output out --format qcow2 --json
+		status_is 0
+		valid_json
 		qemu-img check -q -f qcow2 out
 		qemu-img compare -q -f qcow2 -F raw out expected
 		equal "$(qemu-img info --output=json out | jq -r '."backing-filename"')" "$PWD/origin"
@@ -55,7 +59,8 @@ dirty_bytes() {
 
 @test "export: in little memory" {
 	triple wc-s512-crash
-	dm writecache-export cache origin --output out --memory=16M && status_is 0
+	dm writecache-export cache origin --output out --memory=16M
+	status_is 0
 	cmp out expected
 }
 
@@ -63,8 +68,10 @@ dirty_bytes() {
 	local name
 	for name in wc-p4096-crash wc-s4096-full; do
 		triple $name
-		dm writecache-flush cache origin && status_is 0
-		dm writecache-export cache origin --output out --json && status_is 0
+		dm writecache-flush cache origin
+		status_is 0
+		dm writecache-export cache origin --output out --json
+		status_is 0
 		cmp out expected
 		equal "$(json .store_bytes)" 0
 	done
@@ -78,7 +85,8 @@ dirty_bytes() {
 	truncate -s $((512 * last + 1024)) origin expected
 	n=$("$DMTOOL" writecache-check cache origin --json | jq .summary.loss)
 	equal "$n" 0
-	dm writecache-export cache origin --output out && status_is 0
+	dm writecache-export cache origin --output out
+	status_is 0
 	cmp out expected
 }
 
@@ -87,31 +95,47 @@ dirty_bytes() {
 	# the superblock is older than the entries; one entry at an odd sector
 	put cache 24 "$(le64 0)"
 	put cache 88 "$(le64 77)"
-	dm writecache-export cache origin --output out && status_is 4 && one_message
+	dm writecache-export cache origin --output out
+	status_is 4
+	one_message
 	triple wc-s4096-crash
 	put cache 64 "$(le64 3)$(le64 0)"
-	dm writecache-export cache origin --output out && status_is 4 && one_message
+	dm writecache-export cache origin --output out
+	status_is 4
+	one_message
 	triple wc-s4096-crash
 	truncate -s 1M cache
-	dm writecache-export cache origin --output out && status_is 4 && one_message
+	dm writecache-export cache origin --output out
+	status_is 4
+	one_message
 	[ ! -e out ]
 	equal "$(find . -name '*.tmp')" ""
 }
 
 @test "export: names, options, a full disk" {
 	triple wc-s4096-dirty
-	dm writecache-export cache origin && status_is 16 && says "--output is missing"
-	dm writecache-export cache --output out && status_is 16 && says "ORIGIN is missing"
-	dm writecache-export origin cache --output out && status_is 16 && says swapped
-	dm writecache-export cache origin --output out --format vmdk && status_is 16
+	dm writecache-export cache origin
+	status_is 16
+	says "--output is missing"
+	dm writecache-export cache --output out
+	status_is 16
+	says "ORIGIN is missing"
+	dm writecache-export origin cache --output out
+	status_is 16
+	says swapped
+	dm writecache-export cache origin --output out --format vmdk
+	status_is 16
 	echo mine >out
-	dm writecache-export cache origin --output out && status_is 8
+	dm writecache-export cache origin --output out
+	status_is 8
 	equal "$(cat out)" mine
 	rm out
 	(
 		ulimit -f 1024
 		trap '' XFSZ
-		dm writecache-export cache origin --output out && status_is 8 && one_message
+		dm writecache-export cache origin --output out
+		status_is 8
+		one_message
 	)
 	[ ! -e out ]
 	equal "$(find . -name '*.tmp')" ""

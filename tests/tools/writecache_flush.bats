@@ -111,7 +111,9 @@ lay() {
 		triple "$name"
 		cp cache cache.before
 		before=$(dirty)
-		dm writecache-flush cache origin "$at" --json && status_is 0 && valid_json
+		dm writecache-flush cache origin "$at" --json
+		status_is 0
+		valid_json
 		equal "$(json .flush.records)" "$before" "$name: records"
 		equal "$(json .flush.left)" 0 "$name: left"
 		equal "$(json .flush.failed)" 0 "$name: failed"
@@ -119,7 +121,9 @@ lay() {
 		clean cache.before
 		# once more: nothing to do, nothing changes
 		remember cache origin
-		dm writecache-flush cache origin "$at" && status_is 0 && says "the cache is clean: every entry is free"
+		dm writecache-flush cache origin "$at"
+		status_is 0
+		says "the cache is clean: every entry is free"
 		unchanged cache origin
 		nr=$((nr + 1))
 	done
@@ -131,7 +135,8 @@ lay() {
 	for name in wc-p512-crash wc-s4096-dup wc-s4096-start; do
 		triple $name
 		cp cache cache.before
-		dm writecache-flush cache origin "$at" --verify --memory=16M && status_is 0
+		dm writecache-flush cache origin "$at" --verify --memory=16M
+		status_is 0
 		says verified
 		says "cannot be undone"
 		says "the cache is clean"
@@ -147,11 +152,14 @@ lay() {
 	for name in wc-p4096-dup wc-s512-crash wc-s4096-fresh; do
 		triple $name
 		remember cache origin
-		dm writecache-flush cache origin --dry-run --json && status_is 0 && valid_json
+		dm writecache-flush cache origin --dry-run --json
+		status_is 0
+		valid_json
 		unchanged cache origin
 		said=$(json '.flush | del(.left)')
 		equal "$(json .flush.left)" "$(json .flush.records)"
-		dm writecache-flush cache origin --json && status_is 0
+		dm writecache-flush cache origin --json
+		status_is 0
 		equal "$(json '.flush | del(.left)')" "$said"
 	done
 }
@@ -163,8 +171,9 @@ lay() {
 		rm -f patch map
 		remember cache origin
 		held=$(dirty)
-		dm writecache-flush cache origin "$at" --to=patch --mapfile=map --verify --json && status_is 0 &&
-			valid_json
+		dm writecache-flush cache origin "$at" --to=patch --mapfile=map --verify --json
+		status_is 0
+		valid_json
 		equal "$(json .flush.records)" "$held" "$name: records"
 		equal "$(json .to)" patch
 		unchanged cache origin
@@ -175,7 +184,9 @@ lay() {
 		flushed
 		# the same without the origin: up to the end of the last block
 		rm patch
-		dm writecache-flush cache "$at" --to=patch --json && status_is 0 && valid_json
+		dm writecache-flush cache "$at" --to=patch --json
+		status_is 0
+		valid_json
 		equal "$(json .flush.records)" "$held"
 		equal "$(json .origin)" null
 		equal "$(stat -c %s patch)" "$(end_of map)"
@@ -196,7 +207,8 @@ lay() {
 	data=$("$DMTOOL" writecache-info cache --json | jq .geometry.metadata_bytes)
 	fallocate -p -o $((data + 4096 * e)) -l 4096 cache
 	head -c 8M /dev/zero | tr '\0' '\377' >origin
-	dm writecache-flush cache origin --to=patch --mapfile=map && status_is 0
+	dm writecache-flush cache origin --to=patch --mapfile=map
+	status_is 0
 	"$PYTHON" - patch map <<-'END'
 	import os
 	import sys
@@ -221,14 +233,16 @@ lay() {
 	sys.exit(0 if held and data == joined else "data %s, expected %s" % (data[:5], joined[:5]))
 	END
 	cmp -n 4096 -i $((512 * sector)):0 patch /dev/zero
-	dm writecache-flush cache origin && status_is 0
+	dm writecache-flush cache origin
+	status_is 0
 	cmp -n 4096 -i $((512 * sector)):0 origin /dev/zero
 }
 
 @test "flush: the worked example: losers and uncommitted entries go, sectors and seq_count stay" {
 	example
 	cp cache cache.before
-	dm writecache-flush cache origin --json && status_is 0
+	dm writecache-flush cache origin --json
+	status_is 0
 	equal "$(json .flush.records)" 3
 	equal "$(json .flush.writes)" 2
 	flushed
@@ -239,7 +253,8 @@ lay() {
 	entry 10 24 0
 	lay 10 24
 	cp cache cache.before
-	dm writecache-flush cache origin --json && status_is 0
+	dm writecache-flush cache origin --json
+	status_is 0
 	equal "$(json .flush.records)" 3
 	flushed
 	clean cache.before
@@ -251,10 +266,13 @@ lay() {
 		example
 		eval "$what"
 		remember cache origin
-		dm writecache-flush cache origin --keep-going --accept-loss=7 && status_is 4
+		dm writecache-flush cache origin --keep-going --accept-loss=7
+		status_is 4
 		one_message
-		dm writecache-flush cache origin --dry-run && status_is 4
-		dm writecache-flush cache origin --to=patch && status_is 4
+		dm writecache-flush cache origin --dry-run
+		status_is 4
+		dm writecache-flush cache origin --to=patch
+		status_is 4
 		[ ! -e patch ]
 		unchanged cache origin
 	done <<-'END'
@@ -278,7 +296,8 @@ lay() {
 	while read -r what; do
 		example
 		eval "$what"
-		dm writecache-flush cache origin && status_is 0
+		dm writecache-flush cache origin
+		status_is 0
 		flushed
 	done <<-'END'
 	put cache 12 efbeadde
@@ -297,13 +316,17 @@ lay() {
 	[ "$n" -gt 10 ]
 	remember cache origin
 	for option in "" --keep-going "--accept-loss=$((n - 1))" "--accept-loss=$((n + 1))" --accept-loss=0; do
-		dm writecache-flush cache origin $option && status_is 4
+		dm writecache-flush cache origin $option
+		status_is 4
 		says "$n blocks lie past the end of the origin, expected --accept-loss=$n"
 		one_message
 		unchanged cache origin
 	done
-	dm writecache-flush cache origin --to=patch && status_is 4
-	dm writecache-flush cache origin --to=patch --mapfile=map --accept-loss="$n" --json && status_is 0 && valid_json
+	dm writecache-flush cache origin --to=patch
+	status_is 4
+	dm writecache-flush cache origin --to=patch --mapfile=map --accept-loss="$n" --json
+	status_is 0
+	valid_json
 	equal "$(json .flush.bytes_beyond)" $((4096 * n))
 	equal "$(stat -c %s patch)" 4194304
 	cp origin laid
@@ -311,7 +334,9 @@ lay() {
 	cmp laid expected
 	unchanged cache origin
 	cp cache cache.before
-	dm writecache-flush cache origin --accept-loss="$n" --json && status_is 0 && valid_json
+	dm writecache-flush cache origin --accept-loss="$n" --json
+	status_is 0
+	valid_json
 	equal "$(json .flush.bytes_beyond)" $((4096 * n))
 	equal "$(json .flush.left)" 0
 	flushed
@@ -323,9 +348,11 @@ lay() {
 	truncate -s $((2048 * 512 + 1536)) origin expected
 	lay 5 2048 1536
 	truncate -s $((2048 * 512 + 1536)) expected
-	dm writecache-flush cache origin --to=patch && status_is 0
+	dm writecache-flush cache origin --to=patch
+	status_is 0
 	equal "$(stat -c %s patch)" $((2048 * 512 + 1536))
-	dm writecache-flush cache origin --verify && status_is 0
+	dm writecache-flush cache origin --verify
+	status_is 0
 	flushed
 }
 
@@ -340,7 +367,8 @@ lay() {
 	remember cache origin
 	for option in "" --keep-going "--accept-loss=$n" "--keep-going --accept-loss=$((n - 1))"; do
 		# shellcheck disable=SC2086
-		dm writecache-flush cache origin $option && status_is 4
+		dm writecache-flush cache origin $option
+		status_is 4
 		says "$n blocks are lost, expected --keep-going --accept-loss=$n"
 		unchanged cache origin
 	done
@@ -372,7 +400,8 @@ lay() {
 	cmp <(ddrescuelog -b 512 -l- map | awk '$1 % 8 == 0' | sort -n) lost
 	# once more: nothing is left to do but to say it again
 	remember cache origin
-	dm writecache-flush cache origin --keep-going --accept-loss="$n" --json && status_is 4
+	dm writecache-flush cache origin --keep-going --accept-loss="$n" --json
+	status_is 4
 	equal "$(json .flush.records)" 0
 	unchanged cache origin
 }
@@ -380,31 +409,51 @@ lay() {
 @test "flush: a cache that lost only free blocks needs that to be said" {
 	example
 	truncate -s 60K cache
-	dm writecache-flush cache origin && status_is 4
+	dm writecache-flush cache origin
+	status_is 4
 	says "0 blocks are lost, expected --keep-going --accept-loss=0"
-	dm writecache-flush cache origin --keep-going --accept-loss=0 && status_is 0
+	dm writecache-flush cache origin --keep-going --accept-loss=0
+	status_is 0
 	flushed
 }
 
 @test "flush: what makes no sense is a usage error" {
 	triple wc-s4096-dirty
 	remember cache origin
-	dm writecache-flush cache && status_is 16 && says "ORIGIN is missing"
-	dm writecache-flush cache cache && status_is 16
-	dm writecache-flush origin cache && status_is 16 && says swapped
-	dm writecache-flush cache origin --mapfile=map && status_is 16 && says --to
-	dm writecache-flush cache origin --dry-run --save=s && status_is 16
-	dm writecache-flush cache origin --dry-run --mapfile=m --keep-going && status_is 16
-	dm writecache-flush cache origin --to=p --undo=u && status_is 16
-	dm writecache-flush cache origin --to=p --dry-run && status_is 16
-	dm writecache-flush cache --to=p --origin-fingerprint=f && status_is 16
-	dm writecache-flush cache origin --rate=0 && status_is 16
-	dm writecache-flush cache origin --only-snapshot && status_is 16
-	dm writecache-flush cache origin --start-sector=99999999 && status_is 8
-	dm writecache-flush cache missing && status_is 8
+	dm writecache-flush cache
+	status_is 16
+	says "ORIGIN is missing"
+	dm writecache-flush cache cache
+	status_is 16
+	dm writecache-flush origin cache
+	status_is 16
+	says swapped
+	dm writecache-flush cache origin --mapfile=map
+	status_is 16
+	says --to
+	dm writecache-flush cache origin --dry-run --save=s
+	status_is 16
+	dm writecache-flush cache origin --dry-run --mapfile=m --keep-going
+	status_is 16
+	dm writecache-flush cache origin --to=p --undo=u
+	status_is 16
+	dm writecache-flush cache origin --to=p --dry-run
+	status_is 16
+	dm writecache-flush cache --to=p --origin-fingerprint=f
+	status_is 16
+	dm writecache-flush cache origin --rate=0
+	status_is 16
+	dm writecache-flush cache origin --only-snapshot
+	status_is 16
+	dm writecache-flush cache origin --start-sector=99999999
+	status_is 8
+	dm writecache-flush cache missing
+	status_is 8
 	echo mine >taken
-	dm writecache-flush cache origin --to=taken && status_is 8
-	dm writecache-flush cache origin --to=p --mapfile=taken && status_is 8
+	dm writecache-flush cache origin --to=taken
+	status_is 8
+	dm writecache-flush cache origin --to=p --mapfile=taken
+	status_is 8
 	equal "$(cat taken)" mine
 	equal "$(find . -name 'p' -o -name '*.tmp')" ""
 	unchanged cache origin
@@ -413,7 +462,8 @@ lay() {
 @test "flush: without its start_sector a cache is not found, and nothing changes" {
 	triple wc-s4096-start
 	remember cache origin
-	dm writecache-flush cache origin && status_is 4 8
+	dm writecache-flush cache origin
+	status_is 4 8
 	unchanged cache origin
 }
 
@@ -423,20 +473,26 @@ lay() {
 		triple $name
 		rm -f saved undone
 		remember cache origin
-		dm writecache-flush cache origin "$at" --save=saved --undo=undone --json && status_is 0 && valid_json
+		dm writecache-flush cache origin "$at" --save=saved --undo=undone --json
+		status_is 0
+		valid_json
 		equal "$(json .reversible)" true
 		equal "$(json .save.file)" saved
 		flushed
-		dm undo saved && status_is 0 1
-		dm undo undone && status_is 0 1
+		dm undo saved
+		status_is 0 1
+		dm undo undone
+		status_is 0 1
 		unchanged cache origin
-		dm writecache-flush cache origin "$at" --json && equal "$(json .reversible)" false
+		dm writecache-flush cache origin "$at" --json
+		equal "$(json .reversible)" false
 	done
 }
 
 @test "flush: --origin-fingerprint finds a wrong origin" {
 	triple wc-s4096-crash
-	dm fingerprint origin --output=print --samples=2048 && status_is 0
+	dm fingerprint origin --output=print --samples=2048
+	status_is 0
 	cp origin right
 	committed | awk '{ print $1 / 8 }' >held
 	# somebody wrote where the cache holds nothing
@@ -444,11 +500,14 @@ lay() {
 		dd if=/dev/urandom of=origin bs=4096 seek="$block" count=1 conv=notrunc status=none
 	done
 	remember cache origin
-	dm writecache-flush cache origin --origin-fingerprint=print && status_is 4
-	dm writecache-flush cache origin --origin-fingerprint=print --to=patch && status_is 4
+	dm writecache-flush cache origin --origin-fingerprint=print
+	status_is 4
+	dm writecache-flush cache origin --origin-fingerprint=print --to=patch
+	status_is 4
 	unchanged cache origin
 	cp right origin
-	dm writecache-flush cache origin --origin-fingerprint=print --json && status_is 0
+	dm writecache-flush cache origin --origin-fingerprint=print --json
+	status_is 0
 	equal "$(json .origin_proof)" fingerprint
 	flushed
 }
@@ -466,9 +525,11 @@ lay() {
 		status_is 8
 		one_message 2
 	)
-	dm writecache-check cache origin && status_is 0
+	dm writecache-check cache origin
+	status_is 0
 	equal "$(dirty)" "$n"
-	dm writecache-flush cache origin && status_is 0
+	dm writecache-flush cache origin
+	status_is 0
 	flushed
 }
 
@@ -499,15 +560,18 @@ lay() {
 	cmp <(ddrescuelog -b 512 -l- map | awk '$1 % 8 == 0' | sort -n) behind
 	grep -q '^# 0x.*is on the store at 0x.*: write: ' map
 	# the logical device is the same
-	dm writecache-export cache origin --output=shown && status_is 0
+	dm writecache-export cache origin --output=shown
+	status_is 0
 	cmp shown expected
 	# the cause is gone
-	dm writecache-flush cache origin --keep-going --mapfile=map2 && status_is 0
+	dm writecache-flush cache origin --keep-going --mapfile=map2
+	status_is 0
 	flushed
 	clean cache.before
 	equal "$(grep -v '^#' map2 | tail -n 1 | tr -s ' ')" "0x00000000 0x00800000 +"
 	# a map is not overwritten
-	dm writecache-flush cache origin --keep-going --mapfile=map2 && status_is 8
+	dm writecache-flush cache origin --keep-going --mapfile=map2
+	status_is 8
 }
 
 @test "flush: a patch that does not fit gives one line, and no file" {
@@ -516,7 +580,9 @@ lay() {
 	(
 		trap '' XFSZ
 		ulimit -f 2048
-		dm writecache-flush cache origin --to=patch --mapfile=map && status_is 8 && one_message
+		dm writecache-flush cache origin --to=patch --mapfile=map
+		status_is 8
+		one_message
 	)
 	[ ! -e patch ]
 	[ ! -e map ]
@@ -532,10 +598,13 @@ lay() {
 	wait $slow || status=$?
 	status_is 32
 	grep -q "run the command again" slow.err
-	dm writecache-check cache origin && status_is 0
-	dm writecache-export cache origin --output=shown && status_is 0
+	dm writecache-check cache origin
+	status_is 0
+	dm writecache-export cache origin --output=shown
+	status_is 0
 	cmp shown expected
-	dm writecache-flush cache origin && status_is 0
+	dm writecache-flush cache origin
+	status_is 0
 	flushed
 }
 
@@ -547,11 +616,14 @@ lay() {
 		sleep $wait
 		kill -KILL $slow
 		wait $slow || true
-		dm writecache-check cache origin && status_is 0
+		dm writecache-check cache origin
+		status_is 0
 		rm -f shown
-		dm writecache-export cache origin --output=shown && status_is 0
+		dm writecache-export cache origin --output=shown
+		status_is 0
 		cmp shown expected
-		dm writecache-flush cache origin && status_is 0
+		dm writecache-flush cache origin
+		status_is 0
 		flushed
 	done
 }
@@ -559,11 +631,14 @@ lay() {
 @test "flush: two runs at once: the second is refused" {
 	triple wc-s4096-dirty
 	slow
-	dm writecache-flush cache origin && status_is 8
+	dm writecache-flush cache origin
+	status_is 8
 	one_message
-	dm writecache-flush cache origin --to=patch && status_is 8
+	dm writecache-flush cache origin --to=patch
+	status_is 8
 	kill -INT $slow
 	wait $slow || true
-	dm writecache-flush cache origin && status_is 0
+	dm writecache-flush cache origin
+	status_is 0
 	flushed
 }
