@@ -656,7 +656,8 @@ struct dmfmt_writeback_result {
 /**
  * dmfmt_writeback() - move everything the store holds to the origin, then forget it in the store
  *
- * What `snapshot-merge` does in the kernel, or writecache's message `flush`.  Both devices must be open for writing.  At any moment
+ * What `snapshot-merge` does in the kernel, or writecache's message `flush`.  Both devices must be
+ * open for writing.  At any moment
  * the store is valid and shows, over the origin, the same logical device; a cut or a stop loses
  * nothing, and a second run or the kernel goes on.
  * Return: 0, also if DMFMT_WRITEBACK_KEEP_GOING left failures (@r says how many); -EUCLEAN refused;

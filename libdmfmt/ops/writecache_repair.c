@@ -62,7 +62,7 @@ static void all_mended(struct fix *x)
 		mended(x, (enum dmfmt_code)i);
 }
 
-/* ---- evidence -------------------------------------------------------------------------------------- */
+/* ---- evidence ---------------------------------------------------------------------------- */
 
 static int say(struct fix *x, const char *group, const char *name, enum dmfmt_kind kind,
 	       enum dmfmt_unit unit, uint64_t u, const char *s)
@@ -119,7 +119,7 @@ static int say_choices(struct fix *x, uint64_t max, uint64_t nr_max)
 	return ret ? ret : say(x, "seq_count", "max+1", DMFMT_STRING, DMFMT_UNIT_NONE, 0, text);
 }
 
-/* ---- the newest epoch ------------------------------------------------------------------------------- */
+/* ---- the newest epoch -------------------------------------------------------------------- */
 
 struct newest {
 	uint64_t max, nr, live;
@@ -181,7 +181,7 @@ static int chosen_seq(struct fix *x, const struct newest *n, uint64_t *seq)
 	return 0;
 }
 
-/* ---- data blocks that are kept elsewhere -------------------------------------------------------------- */
+/* ---- data blocks that are kept elsewhere ------------------------------------------------- */
 
 static int side_file(struct fix *x)
 {
@@ -231,7 +231,7 @@ static int keep_durable(struct fix *x)
 	return x->side ? dmfmt_dev_flush(x->side) : 0;
 }
 
-/* ---- entries that become free ------------------------------------------------------------------------- */
+/* ---- entries that become free ------------------------------------------------------------ */
 
 /* what is listed goes, its blocks (if @keep) first */
 static int free_list(struct fix *x, bool keep)
@@ -406,7 +406,7 @@ static int fix_data(struct fix *x)
 	return ret || last == DMFMT_NONE ? ret : free_rest(x, true);
 }
 
-/* ---- the superblock ------------------------------------------------------------------------------------ */
+/* ---- the superblock ---------------------------------------------------------------------- */
 
 /* its sector with the entries in it, durably */
 static int write_superblock(struct fix *x, const struct wc_superblock *sb, const void *padding)
@@ -458,7 +458,7 @@ static int finish_format(struct fix *x)
 	return ret;
 }
 
-/* ---- rebuilding it ---------------------------------------------------------------------------------------- */
+/* ---- rebuilding it ----------------------------------------------------------------------- */
 
 /* seq_count survived if something beside it has, and no entry is against it */
 static bool own_seq(const struct fix *x, const struct wc_guess *g, const struct newest *n)
@@ -625,7 +625,7 @@ static int rebuild(struct fix *x)
 	return ret;
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------------------- */
+/* ---- the whole --------------------------------------------------------------------------- */
 
 static int accept_loss(struct fix *x)
 {

@@ -319,7 +319,7 @@ static void scene_end(struct scene *s)
 	free(s->want.v);
 }
 
-/* ---- the scenes ----------------------------------------------------------------------------------------- */
+/* ---- the scenes -------------------------------------------------------------------------- */
 
 static struct image base(uint64_t b, uint64_t n, uint64_t start)
 {
@@ -630,7 +630,7 @@ static void bad_entries(void)
 	free(s.first.v);
 }
 
-/* ---- what is refused, and writes nothing ------------------------------------------------------------------- */
+/* ---- what is refused, and writes nothing ------------------------------------------------- */
 
 static void refused(struct image first, unsigned flags, uint64_t accept, int want, const char *words)
 {
@@ -703,7 +703,8 @@ static void refusals(void)
 	refused(lvm_wiped(512, 400), y | rebuild, 0, -EUCLEAN, "--seq-count=max (7: drops");
 	refused(lvm_wiped(512, 400), rebuild | DMFMT_REPAIR_SEQ_MAX, 0, -EUCLEAN, "with -y");
 	/* all entries were zeroed: nothing proves anything */
-	refused(lvm_wiped(512, 240), y | rebuild | DMFMT_REPAIR_SEQ_MAX, 0, -EUCLEAN, "no block size is proven");
+	refused(lvm_wiped(512, 240), y | rebuild | DMFMT_REPAIR_SEQ_MAX, 0, -EUCLEAN,
+		"no block size is proven");
 }
 
 int main(void)
