@@ -890,7 +890,7 @@ static int report_interrupted(struct chk *c)
 	if (ret)
 		return ret;
 	if (!a.nr) {
-		at.suggestion = "dmtool writecache-repair -y: writes the entries again, then the magic";
+		at.suggestion = "dmtool writecache-repair -a: writes the entries again, then the magic";
 		return dmfmt_report_add(c->r, DMFMT_F_WC_INTERRUPTED, &at, "superblock",
 					"magic 0 with version 1, every entry free",
 					text("0x%08x", DMFMT_WC_MAGIC).s);
