@@ -70,6 +70,7 @@ struct chk {
 	struct few uncommitted, newer;
 	uint64_t max_seq, nr_max;	/* of what was looked at one by one and is not free */
 	struct kind kinds[NR_KINDS];
+	bool n_damaged;		/* nothing that is taken for an entry need be one */
 	uint32_t other_block;	/* the block size that n_blocks was made for, if that is another one */
 	unsigned passes;
 };
@@ -617,6 +618,9 @@ static int report_truncated(struct chk *c)
 				     PRIu64 ")", need, c->g->n_blocks, c->g->block_size, c->possible).s);
 }
 
+/* so many are looked at */
+#define ODD_MAX (1u << 20)
+
 struct odd {
 	const struct chk *c;
 	uint64_t nr, bad, zero;
@@ -632,8 +636,8 @@ static int odd_part(void *arg, const struct wc_part *p)
 
 		o->nr++;
 		o->zero += !sector && !seq;
-		o->bad += seq != DMFMT_WC_FREE && (seq > o->c->limit || sector > UINT64_MAX >> 10 ||
-						   (sector & (o->c->block_sectors - 1)));
+		/* not whether it is aligned: the block size may be wrong as well */
+		o->bad += seq != DMFMT_WC_FREE && (seq > o->c->limit || sector > UINT64_MAX >> 10);
 	}
 	return 0;
 }
@@ -641,18 +645,18 @@ static int odd_part(void *arg, const struct wc_part *p)
 /*
  * The device may have been longer, or n_blocks may be damaged: then every block is looked for in a
  * wrong place, and what is taken for entries are data.  Entries that go on behind those that a format of
- * this size gives tell the one from the other.
+ * this size gives tell the one from the other.  1: n_blocks is damaged, and the entries say nothing
  */
 static int report_n_damaged(struct chk *c)
 {
 	struct odd o = { .c = c };
 	struct wc_walk walk = { .f = c->f, .what = "looking behind the entries", .pass = 1,
-				.nr_passes = 1, .first = c->possible, .tolerant = true, .fn = odd_part,
-				.arg = &o };
+				.nr_passes = 1, .first = c->possible, .end = c->possible + ODD_MAX,
+				.tolerant = true, .fn = odd_part, .arg = &o };
 	struct dmfmt_at at = at_field(c, 16, "dmtool writecache-repair --rebuild-superblock -n shows what the entries say");
 	int ret;
 
-	if (c->w->state != WC_TRUNCATED || c->other_block || !c->possible ||
+	if (c->w->state != WC_TRUNCATED || !c->possible ||
 	    dmfmt_wc_metadata_bytes(c->possible, c->g->block_size) == c->g->metadata)
 		return 0;
 	ret = wc_walk_run(&walk);
@@ -661,11 +665,13 @@ static int report_n_damaged(struct chk *c)
 		o.bad += o.zero;
 	if (ret || o.bad * 64 <= o.nr)
 		return ret;
-	return dmfmt_report_add(c->r, DMFMT_F_WC_N_DAMAGED, &at, "superblock",
-				text("n_blocks %" PRIu64 ", but of %" PRIu64 " entries behind the first %"
-				     PRIu64 " %" PRIu64 " are none", c->g->n_blocks, o.nr, c->possible,
-				     o.bad).s,
-				text("%" PRIu64 ", what a format of this device gives", c->possible).s);
+	c->n_damaged = true;
+	ret = dmfmt_report_add(c->r, DMFMT_F_WC_N_DAMAGED, &at, "superblock",
+			       text("n_blocks %" PRIu64 ", but of %" PRIu64 " entries behind the first %"
+				    PRIu64 " %" PRIu64 " are none", c->g->n_blocks, o.nr, c->possible,
+				    o.bad).s,
+			       text("%" PRIu64 ", what a format of this device gives", c->possible).s);
+	return ret ? ret : 1;
 }
 
 static int lost_part(void *arg, const struct wc_part *p)
@@ -1339,7 +1345,7 @@ static const struct {
 
 static void add_rules(struct chk *c)
 {
-	bool entries = wc_readable(c->w);
+	bool entries = wc_readable(c->w) && !c->n_damaged;
 	bool header = c->w->state >= WC_BLOCK_SIZE_BAD;
 	size_t i;
 
@@ -1411,8 +1417,6 @@ static int report_entries(struct chk *c, bool whole)
 		ret = report_uncommitted(c);
 	if (!ret && whole)
 		ret = report_fewer(c);
-	if (!ret && whole)
-		ret = report_n_damaged(c);
 	return ret || !whole ? ret : report_lost_blocks(c);
 }
 
@@ -1451,10 +1455,12 @@ int wc_check(struct dmfmt *f, unsigned flags, struct dmfmt_report *r)
 		set_limits(&c);
 		ret = report_superblock(&c);
 		if (!ret)
+			ret = report_n_damaged(&c);
+		if (!ret)
 			ret = check_entries(&c);
 	}
 	add_rules(&c);
-	dmfmt_report_stats(r, wc_readable(w) ? w->entries : 0, DMFMT_NONE, c.passes);
+	dmfmt_report_stats(r, wc_readable(w) && !c.n_damaged ? w->entries : 0, DMFMT_NONE, c.passes);
 	for (i = 0; i < NR_KINDS; i++)
 		free(c.kinds[i].v);
 	return ret < 0 ? ret : 0;
