@@ -414,11 +414,12 @@ static int write_n_blocks(struct resize *r, uint64_t start)
 	uint8_t sector[512];
 	int ret = dmfmt_dev_read(r->f->dev, start, sector, sizeof(sector));
 
+	if (ret)
+		return ret;
 	memcpy(&d, sector, sizeof(d));
 	d.n_blocks = dmfmt_le64_make(r->n);
 	memcpy(sector, &d, sizeof(d));
-	if (!ret)
-		ret = dmfmt_dev_write(r->f->dev, start, sector, sizeof(sector));
+	ret = dmfmt_dev_write(r->f->dev, start, sector, sizeof(sector));
 	return ret ? ret : dmfmt_dev_flush(r->f->dev);
 }
 
