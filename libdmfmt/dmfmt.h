@@ -421,6 +421,7 @@ DMFMT_API int dmfmt_check(struct dmfmt *f, unsigned flags, size_t max_each, stru
 #define DMFMT_REPAIR_INTERRUPTED_CREATE 0x20u	/* snapshot: area 0 is garbage of an interrupted create */
 #define DMFMT_REPAIR_SEQ_MAX           0x40u	/* writecache: seq_count becomes the largest of an entry */
 #define DMFMT_REPAIR_SEQ_NEXT          0x80u	/* writecache: one more than that */
+#define DMFMT_REPAIR_DATA              0x100u	/* each check reads the data as well: DMFMT_CHECK_DATA */
 
 struct dmfmt_repair_opts {
 	size_t size;
@@ -614,6 +615,7 @@ DMFMT_API int dmfmt_export(struct dmfmt_view *v, struct dmfmt_dev *to,
 #define DMFMT_WRITEBACK_VERIFY     2u	/* read back and compare before anything is retired */
 #define DMFMT_WRITEBACK_KEEP_GOING 4u	/* what fails stays in the store, the rest goes on */
 #define DMFMT_WRITEBACK_ACCEPT_LOSS 8u	/* accept_loss is set */
+#define DMFMT_WRITEBACK_DEVICE_CUT 16u	/* the caller vouches that the device was larger (writecache) */
 
 /** struct dmfmt_failure - a range that could not be moved (bytes) and stays in the store */
 struct dmfmt_failure {
@@ -669,7 +671,7 @@ DMFMT_API int dmfmt_writeback(struct dmfmt *f, const struct dmfmt_writeback_opts
 /**
  * dmfmt_patch() - write what the store holds to the new, empty file @to, each byte at its place on the
  *                 logical device; the rest are holes.  Neither store nor origin is written
- * @o: DMFMT_WRITEBACK_VERIFY, _KEEP_GOING, _ACCEPT_LOSS, as dmfmt_writeback() has them
+ * @o: DMFMT_WRITEBACK_VERIFY, _KEEP_GOING, _ACCEPT_LOSS, _DEVICE_CUT, as dmfmt_writeback() has them
  * @told: told each range that the file holds, ascending; may be NULL
  */
 DMFMT_API int dmfmt_patch(struct dmfmt *f, struct dmfmt_dev *to, const struct dmfmt_writeback_opts *o,

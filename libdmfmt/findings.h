@@ -244,3 +244,6 @@ DMFMT_FINDING(WC_MEMORY, 2033, 11, WARNING, "writecache.superblock.kernel_memory
 DMFMT_FINDING(WC_N_DAMAGED, 2034, 9, FATAL, "writecache.superblock.n_blocks_beyond_entries",
 	"n_blocks is larger than the device and what lies there are no entries: n_blocks is damaged",
 	"refuses to load it (Memory area is too small)")
+DMFMT_FINDING(WC_N_DOUBT, 2035, 9, FATAL, "writecache.superblock.n_blocks_unproven",
+	"n_blocks is larger than the device, and nothing proves that the device was larger",
+	"refuses to load it (Memory area is too small)")

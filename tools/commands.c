@@ -435,6 +435,9 @@ static const struct opt wc_flush_opts[] = {
 	{ 0, "accept-loss", OPT_NUMBER, AT(accept_loss), .arg = "N",
 	  .help = "go on although N blocks are lost (a truncated cache, with --keep-going) or lie past "
 		  "the origin's end: the number that check printed" },
+	{ 0, "device-was-cut", OPT_FLAG, AT(device_was_cut),
+	  .help = "with --keep-going and --accept-loss: the cache's device was larger, where nothing else "
+		  "proves that n_blocks is right" },
 	{ 0, "mapfile", OPT_FILE, AT(mapfile), .arg = "FILE",
 	  .help = "write a map of the origin to a new FILE, as GNU ddrescue has it: with --keep-going "
 		  "what failed, with --to what the file holds" },

@@ -94,7 +94,7 @@ struct opts {
 	bool list;			/* undo */
 
 	/* moving data */
-	bool verify, keep_going, only_snapshot, yes, exact;
+	bool verify, keep_going, device_was_cut, only_snapshot, yes, exact;
 	struct opt_list other_cow;
 	const char *save, *mapfile, *origin_fingerprint;
 	uint64_t rate;			/* bytes per second */

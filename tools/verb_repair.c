@@ -69,6 +69,8 @@ static unsigned repair_flags(const struct opts *o)
 
 	if (o->mode != MODE_PREEN)
 		flags |= DMFMT_REPAIR_YES;
+	if (o->data)
+		flags |= DMFMT_REPAIR_DATA;
 	if (o->revalidate)
 		flags |= DMFMT_REPAIR_REVALIDATE | DMFMT_REPAIR_ORIGIN_UNMODIFIED;
 	if (o->rebuild_header)

@@ -278,6 +278,8 @@ static void print_end(struct writeback *w)
 
 	if (t->o.dry_run)
 		out_text(t->out, "nothing was changed");
+	else if (w->r.bytes && !w->r.records)
+		out_text(t->out, "copied, nothing was retired: the store still holds all of it");
 	else if (w->r.failed)
 		out_text(t->out, "%s", family->data_left);
 	else if (!w->r.records && !w->r.records_left)
@@ -354,7 +356,8 @@ static struct dmfmt_writeback_opts options(struct writeback *w)
 		.flags = (o->dry_run ? DMFMT_WRITEBACK_DRY_RUN : 0) |
 			 (o->verify ? DMFMT_WRITEBACK_VERIFY : 0) |
 			 (o->keep_going ? DMFMT_WRITEBACK_KEEP_GOING : 0) |
-			 (o->accept_loss != DMFMT_NONE ? DMFMT_WRITEBACK_ACCEPT_LOSS : 0),
+			 (o->accept_loss != DMFMT_NONE ? DMFMT_WRITEBACK_ACCEPT_LOSS : 0) |
+			 (o->device_was_cut ? DMFMT_WRITEBACK_DEVICE_CUT : 0),
 		.accept_loss = o->accept_loss == DMFMT_NONE ? 0 : o->accept_loss,
 	};
 }

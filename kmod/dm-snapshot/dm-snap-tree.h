@@ -3,15 +3,16 @@
  * The exception table: old_chunk -> new_chunk, in memory.
  *
  * A B+tree whose leaves hold runs: @len chunks from old_chunk on lie at @len chunks from new_chunk on.
- * One run takes 12 bytes, so that random chunks cost about 17 bytes each after random insertion (leaves
- * 70 % full) and 12.6 after a bulk build; sequential ones cost next to nothing.
+ * One run takes 12 bytes, so that random chunks cost about 16 bytes each after random insertion (leaves
+ * 80 % full) and 12.6 after a bulk build; sequential ones cost next to nothing.
  *
- *	leaf (512 bytes):   base | nr | { u32 old - base, u48 new, u16 len - 1 } [40]
- *	inner (512 bytes):  nr | key[] | child[]
+ *	leaf (512 bytes):   u56 base, u8 nr | { u32 old - base, u48 new, u16 len - 1 } [42]
+ *	inner (512 bytes):  u64 key[31] | nr | child[32]
  *
  * Lookups take no lock: they run under RCU and are repeated if a writer was at work meanwhile (seqcount).
  * Writers are serialised by the caller.  An insertion or removal never allocates: the caller reserves
- * nodes where it may sleep, before it takes its lock.
+ * nodes where it may sleep, before it takes its lock.  Nodes that become empty are freed after a grace
+ * period.  The lock has to keep off an interrupt that looks up on the same processor, if there is one.
  */
 #ifndef DM_SNAP_TREE_H
 #define DM_SNAP_TREE_H
@@ -41,7 +42,7 @@ int snap_tree_module_init(void);
 void snap_tree_module_exit(void);
 
 void snap_tree_init(struct snap_tree *t);
-/* frees all nodes; no lookup may be running or come */
+/* frees all nodes; no lookup may be running or come; may sleep */
 void snap_tree_destroy(struct snap_tree *t);
 /* exchange the contents of two trees; no lookup may be running in either */
 void snap_tree_swap(struct snap_tree *a, struct snap_tree *b);
@@ -82,7 +83,10 @@ struct snap_pair {
 	u64 old, new;
 };
 
-/** snap_pairs_sort_old(), snap_pairs_sort_new() - in place, by one of the two numbers; not stable */
+/**
+ * snap_pairs_sort_old(), snap_pairs_sort_new() - in place, by one of the two numbers; not stable
+ * May sleep.  Never fails: without memory for its counters (34 KiB) it sorts more slowly.
+ */
 void snap_pairs_sort_old(struct snap_pair *p, u64 nr);
 void snap_pairs_sort_new(struct snap_pair *p, u64 nr);
 
@@ -98,7 +102,8 @@ int snap_pairs_check(const struct snap_pair *p, u64 nr, bool by_new, u64 *twins,
 /**
  * snap_tree_build() - fill an empty tree from pairs sorted by old, exact twins taken once
  * May sleep (GFP_KERNEL allocations: only where a table is loaded).  Leaves are full.
- * Return: 0, or -ENOMEM, -EEXIST, -ERANGE; the tree is empty then.
+ * Return: 0, or -ENOMEM, -EEXIST (an old_chunk has two partners), -ERANGE; the tree is empty then.
+ * -EINVAL if it was not empty, or the pairs are not sorted.
  */
 int snap_tree_build(struct snap_tree *t, const struct snap_pair *p, u64 nr);
 

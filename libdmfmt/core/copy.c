@@ -104,22 +104,24 @@ int dmfmt_need_sound(struct dmfmt *f, const char *what)
  * What a report says about losses: @why is the first fatal finding that a rescue tolerates; false: there
  * is one that nothing does.
  */
-static bool weigh(const struct dmfmt *f, const struct dmfmt_report *r, struct dmfmt_loss *l,
+static bool weigh(const struct dmfmt *f, const struct dmfmt_report *r, bool cut, struct dmfmt_loss *l,
 		  const struct dmfmt_finding **why)
 {
+	const struct dmfmt_format *fmt = f->format;
 	size_t i;
 
 	for (i = 0; i < dmfmt_report_nr(r); i++) {
 		const struct dmfmt_finding *d = dmfmt_report_get(r, i);
 		enum dmfmt_code code = dmfmt_report_code(r, i);
 
-		if (f->format->needs_accept && f->format->needs_accept(code)) {
+		if (fmt->needs_accept && fmt->needs_accept(code)) {
 			l->homeless += d->loss;
 			continue;
 		}
 		if (d->severity != DMFMT_SEV_FATAL)
 			continue;
-		if (!f->format->rescuable || !f->format->rescuable(code))
+		if (!(fmt->rescuable && fmt->rescuable(code)) &&
+		    !(cut && fmt->rescuable_if_cut && fmt->rescuable_if_cut(code)))
 			return false;
 		l->lost += d->loss;
 		l->rescue = true;
@@ -154,10 +156,11 @@ static int judge_loss(struct dmfmt *f, const struct dmfmt_writeback_opts *o, con
 		      struct dmfmt_loss *l)
 {
 	bool keep = o->flags & DMFMT_WRITEBACK_KEEP_GOING, told = o->flags & DMFMT_WRITEBACK_ACCEPT_LOSS;
+	bool cut = o->flags & DMFMT_WRITEBACK_DEVICE_CUT;
 	const struct dmfmt_finding *why = NULL;
 	uint64_t accepted = told ? o->accept_loss : 0;
 
-	if (!weigh(f, r, l, &why))
+	if (!weigh(f, r, cut, l, &why))
 		return judge(f, f->format->data_verb, r);
 	if (l->rescue ? keep && told && l->lost + l->homeless == accepted : l->homeless == accepted)
 		return 0;
@@ -400,7 +403,8 @@ static int write_back(struct run *w, const struct dmfmt_loss *loss)
 static int write_back_args(struct dmfmt *f, const struct dmfmt_writeback_opts *o)
 {
 	const unsigned known = DMFMT_WRITEBACK_DRY_RUN | DMFMT_WRITEBACK_VERIFY |
-			       DMFMT_WRITEBACK_KEEP_GOING | DMFMT_WRITEBACK_ACCEPT_LOSS;
+			       DMFMT_WRITEBACK_KEEP_GOING | DMFMT_WRITEBACK_ACCEPT_LOSS |
+			       DMFMT_WRITEBACK_DEVICE_CUT;
 	int ret = begin(f, "write-back", (const void *)f->format->plan);
 
 	if (!ret && (o->flags & ~known))

@@ -143,6 +143,9 @@ struct dmfmt_format {
 	/* a fatal finding with which a rescue (DMFMT_WRITEBACK_KEEP_GOING with an accepted loss) may go on;
 	 * NULL: none.  Its loss counts */
 	bool (*rescuable)(enum dmfmt_code code);
+	/* one with which it may go on only if somebody vouches that the device was cut
+	 * (DMFMT_WRITEBACK_DEVICE_CUT); NULL: none */
+	bool (*rescuable_if_cut)(enum dmfmt_code code);
 	/* a finding that is not fatal but whose loss a write-back has to be told (blocks past the end of the
 	 * origin); NULL: none */
 	bool (*needs_accept)(enum dmfmt_code code);

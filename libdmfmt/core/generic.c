@@ -357,6 +357,11 @@ static int reopen(struct dmfmt *f)
 	return f->format->open(f);
 }
 
+static unsigned check_flags(const struct dmfmt_repair_opts *o)
+{
+	return o->flags & DMFMT_REPAIR_DATA ? DMFMT_CHECK_DATA : 0;
+}
+
 /* what is still to be mended once a first round made it visible (a rebuilt header shows the areas);
  * a loss that was accepted was accepted for the first round */
 static int repair_again(struct dmfmt *f, const struct dmfmt_repair_opts *o,
@@ -369,7 +374,7 @@ static int repair_again(struct dmfmt *f, const struct dmfmt_repair_opts *o,
 	opts.accept_loss = DMFMT_NONE;
 	err = reopen(f);
 	if (!err)
-		err = check(f, 0, o->max_each, &r);
+		err = check(f, check_flags(o), o->max_each, &r);
 	if (err)
 		return err;
 	err = f->format->repair(f, &opts, r);
@@ -419,7 +424,7 @@ int dmfmt_repair(struct dmfmt *f, const struct dmfmt_repair_opts *opts, struct d
 	if (!opts || opts->size < offsetof(struct dmfmt_repair_opts, chunk_sectors))
 		return dmfmt_fail(f->ctx, -EINVAL, "repair: no options were given");
 	memcpy(&mine, opts, opts->size < sizeof(mine) ? opts->size : sizeof(mine));
-	err = check(f, 0, mine.max_each, out);
+	err = check(f, check_flags(&mine), mine.max_each, out);
 	if (err)
 		return err;
 	return finish(f->ctx, f->dev, "repair", repair(f, &mine, *out));

@@ -173,7 +173,7 @@ static int check_args(const struct dmfmt *f, const struct dmfmt_dev *to,
 		      const struct dmfmt_writeback_opts *o)
 {
 	const unsigned known = DMFMT_WRITEBACK_VERIFY | DMFMT_WRITEBACK_KEEP_GOING |
-			       DMFMT_WRITEBACK_ACCEPT_LOSS;
+			       DMFMT_WRITEBACK_ACCEPT_LOSS | DMFMT_WRITEBACK_DEVICE_CUT;
 
 	if (!f->format->extents || !f->format->data_unit)
 		return dmfmt_fail(f->ctx, -EOPNOTSUPP, "%s: patch: %s has no such function", f->dev->path,

@@ -160,7 +160,7 @@ static int start(struct undo_layer *u)
 
 /* Head of the next record in u->record, but for its table and its CRC. */
 static void begin_record(struct undo_layer *u, const char *magic, uint64_t off, size_t len,
-			 bool last)
+			 unsigned flags)
 {
 	uint8_t *h = u->record;
 
@@ -172,7 +172,7 @@ static void begin_record(struct undo_layer *u, const char *magic, uint64_t off, 
 	undo_put64(h + UNDO_R_BATCH, u->batch);
 	undo_put64(h + UNDO_R_OFFSET, off);
 	undo_put64(h + UNDO_R_LENGTH, len);
-	undo_put32(h + UNDO_R_FLAGS, last ? UNDO_LAST : 0);
+	undo_put32(h + UNDO_R_FLAGS, flags);
 }
 
 static int end_record(struct undo_layer *u, size_t len)
@@ -226,21 +226,14 @@ static void gather(const struct undo_layer *u, uint64_t off, uint8_t *buf, size_
 	}
 }
 
-static int save_run(struct undo_layer *u, uint64_t off, size_t len, bool last)
+/* its old bytes lie in the record already */
+static int save_read(struct undo_layer *u, uint64_t off, size_t len, unsigned flags)
 {
 	uint8_t *old = u->record + undo_head_bytes(len), *table = u->record + UNDO_R_TABLE;
 	size_t i;
-	int err;
 
-	err = u->l.lower->ops->read(u->l.lower, off, old, len);
-	if (err) {
-		errno = -err;
-		return dmfmt_fail(u->dev->ctx, err,
-				  "%s: offset %llu: read of %zu bytes to be saved failed: %m",
-				  u->dev->path, (unsigned long long)off, len);
-	}
 	gather(u, off, u->new, len);
-	begin_record(u, UNDO_WRIT, off, len, last);
+	begin_record(u, UNDO_WRIT, off, len, flags);
 	undo_put32(u->record + UNDO_R_OLD_CRC, dmfmt_crc32c(0, old, len));
 	undo_put32(u->record + UNDO_R_NEW_CRC, dmfmt_crc32c(0, u->new, len));
 	for (i = 0; i < len / UNDO_BLOCK; i++) {
@@ -248,6 +241,52 @@ static int save_run(struct undo_layer *u, uint64_t off, size_t len, bool last)
 		undo_put32(table + 8 * i + 4, dmfmt_crc32c(0, u->new + i * UNDO_BLOCK, UNDO_BLOCK));
 	}
 	return end_record(u, len);
+}
+
+/* the device says that these sectors are bad; anything else ends the run */
+static bool is_bad(int err)
+{
+	return err == -EIO || err == -ENODATA || err == -EREMOTEIO;
+}
+
+/*
+ * A run with bad sectors, one by one: there is nothing to be saved of a bad one, and writing it gives it a
+ * new place on many devices, so the record says that its bytes are not known.
+ */
+static int save_sectors(struct undo_layer *u, uint64_t off, size_t len, unsigned flags)
+{
+	uint8_t *old = u->record + undo_head_bytes(UNDO_BLOCK);
+	size_t at;
+	int err = 0;
+
+	for (at = 0; !err && at < len; at += UNDO_BLOCK) {
+		unsigned now = at + UNDO_BLOCK == len ? flags : 0;
+
+		err = u->l.lower->ops->read(u->l.lower, off + at, old, UNDO_BLOCK);
+		if (is_bad(err)) {
+			memset(old, 0, UNDO_BLOCK);
+			now |= UNDO_UNREADABLE;
+			err = 0;
+		}
+		if (!err)
+			err = save_read(u, off + at, UNDO_BLOCK, now);
+	}
+	return err;
+}
+
+static int save_run(struct undo_layer *u, uint64_t off, size_t len, bool last)
+{
+	unsigned flags = last ? UNDO_LAST : 0;
+	int err;
+
+	err = u->l.lower->ops->read(u->l.lower, off, u->record + undo_head_bytes(len), len);
+	if (!err)
+		return save_read(u, off, len, flags);
+	if (is_bad(err))
+		return save_sectors(u, off, len, flags);
+	errno = -err;
+	return dmfmt_fail(u->dev->ctx, err, "%s: offset %llu: read of %zu bytes to be saved failed: %m",
+			  u->dev->path, (unsigned long long)off, len);
 }
 
 /* One growth of the file for the whole batch. */
@@ -503,7 +542,7 @@ int dmfmt_undo_finish(struct dmfmt_dev *dev)
 	u = to_undo(l);
 	if (!u->started || u->done || !u->nr)
 		return 0;
-	begin_record(u, UNDO_DONE, 0, 0, true);
+	begin_record(u, UNDO_DONE, 0, 0, UNDO_LAST);
 	err = end_record(u, 0);
 	if (!err)
 		err = dmfmt_dev_flush(u->file);

@@ -5,6 +5,7 @@
  * A block of the device has a history: the bytes from before the first record, then what each
  * record wrote.  After a power cut it may hold any of these, and after an undo that was cut as
  * well.  If every block holds one of them, the oldest bytes are written back; else nothing is.
+ * Blocks that could not be read before the first record are neither looked at nor written.
  *
  * Memory holds an index of the records.  The device is gone through in windows of 1 MiB, and tables
  * and old bytes are read from the file for the window at hand.
@@ -27,6 +28,7 @@ struct record {
 	uint32_t length;
 	uint32_t old_crc, new_crc;
 	bool last, done;
+	bool unreadable;	/* the old bytes are not known */
 };
 
 struct records {
@@ -179,6 +181,7 @@ static int read_head(struct dmfmt_undo *u, uint64_t pos, struct record *r)
 	r->old_crc = undo_get32(h + UNDO_R_OLD_CRC);
 	r->new_crc = undo_get32(h + UNDO_R_NEW_CRC);
 	r->last = undo_get32(h + UNDO_R_FLAGS) & UNDO_LAST;
+	r->unreadable = undo_get32(h + UNDO_R_FLAGS) & UNDO_UNREADABLE;
 	r->done = !memcmp(h, UNDO_DONE, 4);
 	return is_possible(u, r);
 }
@@ -410,7 +413,8 @@ struct sweep {
 	size_t nr_here;
 	uint64_t start;			/* of the window */
 	bool covered[WINDOW_BLOCKS];	/* by a good record */
-	bool known[WINDOW_BLOCKS];	/* holds a known state; then: old bytes are in buf */
+	bool known[WINDOW_BLOCKS];	/* holds a known state; then: old bytes are in buf, or left */
+	bool left[WINDOW_BLOCKS];	/* what it held before could not be read: it stays as it is */
 	uint32_t crc[WINDOW_BLOCKS];	/* of what the device holds */
 	uint8_t *buf;			/* WINDOW bytes */
 };
@@ -480,6 +484,23 @@ static uint64_t block_in(const struct sweep *s, const struct record *r, size_t b
 	return (s->start + b * UNDO_BLOCK - r->off) / UNDO_BLOCK;
 }
 
+/* Blocks of which the oldest record says that they could not be read. */
+static void find_left(struct sweep *s)
+{
+	bool seen[WINDOW_BLOCKS] = { false };
+	size_t i, k, b, e;
+
+	for (i = 0; i < s->nr_here; i++) {
+		if (is_torn(s, s->here[i]))
+			continue;
+		blocks_of(s, s->here[i], &b, &e);
+		for (k = b; k < e; k++) {
+			s->left[k] = s->left[k] || (!seen[k] && s->here[i]->unreadable);
+			seen[k] = true;
+		}
+	}
+}
+
 /* Find the next window behind @from that a record reaches into. */
 static bool next_window(struct sweep *s, uint64_t from)
 {
@@ -495,6 +516,7 @@ static bool next_window(struct sweep *s, uint64_t from)
 		s->start = from;
 	memset(s->covered, 0, sizeof(s->covered));
 	memset(s->known, 0, sizeof(s->known));
+	memset(s->left, 0, sizeof(s->left));
 	s->nr_here = 0;
 	for (i = s->first; i < s->nr && s->sorted[i]->off < s->start + WINDOW; i++) {
 		struct record *r = s->sorted[i];
@@ -507,6 +529,7 @@ static bool next_window(struct sweep *s, uint64_t from)
 			memset(s->covered + b, true, e - b);
 	}
 	qsort(s->here, s->nr_here, sizeof(struct record *), by_age);
+	find_left(s);
 	return true;
 }
 
@@ -521,7 +544,8 @@ static int read_window(struct sweep *s)
 
 	for (i = 0; i < s->nr_here; i++) {
 		blocks_of(s, s->here[i], &b, &e);
-		memset(touched + b, true, e - b);
+		for (; b < e; b++)
+			touched[b] = !s->left[b];
 	}
 	for (b = 0; b < WINDOW_BLOCKS && !err; b = e) {
 		for (e = b + 1; e < WINDOW_BLOCKS && touched[e] == touched[b]; e++)
@@ -569,7 +593,7 @@ static int compare_window(struct sweep *s)
 	for (i = 0; !err && i < s->nr_here; i++)
 		err = compare_record(s, s->here[i]);
 	for (i = 0; !err && i < WINDOW_BLOCKS; i++)
-		if (s->covered[i] && !s->known[i])
+		if (s->covered[i] && !s->known[i] && !s->left[i])
 			err = dmfmt_fail(s->u->ctx, -ESTALE,
 					 "%s: offset %llu: holds neither old nor recorded new bytes, expected one of them",
 					 s->dev->path,
@@ -607,9 +631,10 @@ static int restore_window(struct sweep *s)
 		if (!is_torn(s, s->here[i]))
 			err = fetch_record(s, s->here[i]);
 	for (b = 0; b < WINDOW_BLOCKS && !err; b = e) {
-		for (e = b + 1; e < WINDOW_BLOCKS && s->known[e] == s->known[b]; e++)
+		for (e = b + 1; e < WINDOW_BLOCKS && s->known[e] == s->known[b] &&
+				s->left[e] == s->left[b]; e++)
 			;
-		if (s->known[b])
+		if (s->known[b] && !s->left[b])
 			err = dmfmt_dev_write(s->dev, s->start + b * UNDO_BLOCK,
 					      s->buf + b * UNDO_BLOCK, (e - b) * UNDO_BLOCK);
 	}

@@ -26,7 +26,8 @@
  *   40 u32 length of the device's path   40 u64 length, a multiple of 512, at most 1 MiB; done: 0
  *   44 u32 length of the command         48 u32 CRC32C of the old bytes
  *   48 u32 length of dmfmt's version     52 u32 CRC32C of the new bytes
- *   52 u32 CRC32C of the header with     56 u32 flags: 1 last of its batch
+ *   52 u32 CRC32C of the header with     56 u32 flags: 1 last of its batch, 2 the old bytes could not
+ *                                               be read (zeros stand here): undo leaves them alone
  *          this field 0                  60 u32 CRC32C of head and table with this field 0
  *   56 the three strings                 64 per block of 512 bytes: u32 CRC32C old, u32 CRC32C new
  */
@@ -66,6 +67,7 @@
 #define UNDO_R_CRC 60
 #define UNDO_R_TABLE 64
 #define UNDO_LAST 1u
+#define UNDO_UNREADABLE 2u
 #define UNDO_HEAD_MAX 16896u	/* of a record of UNDO_LENGTH_MAX */
 
 static inline void undo_put32(void *p, uint32_t v)

@@ -159,7 +159,8 @@ static int probe_entries(struct dmfmt *f, struct dmfmt_candidate *c)
 {
 	const struct wc *w = f->priv;
 	struct wc_guess g[WC_GUESSES];
-	uint64_t other;
+	uint64_t other, alive;
+	char sizes[80];
 	unsigned nr;
 	int best, ret;
 
@@ -168,17 +169,17 @@ static int probe_entries(struct dmfmt *f, struct dmfmt_candidate *c)
 		snprintf(c->reason, sizeof(c->reason), "no magic, but the rest of a superblock");
 		return 0;
 	}
-	ret = wc_infer(f, false, g, &nr, &best);
+	ret = wc_infer_alive(f, g, &nr, &best, &alive);
 	if (ret)
 		return ret;
-	if (best >= 0 && g[best].live) {
+	if (alive) {
+		wc_list_alive(g, nr, sizes, sizeof(sizes));
 		c->confidence = 30;
 		snprintf(c->reason, sizeof(c->reason),
-			 "no magic, but entries with block_size %u decode: %" PRIu64 " in use",
-			 g[best].g.block_size, g[best].live);
+			 "no magic, but entries with block_size %s decode: %" PRIu64 " in use", sizes, alive);
 		return 0;
 	}
-	other = wc_other_start(f);
+	other = wc_other_start(f, 0);
 	if (other != DMFMT_NONE)
 		snprintf(c->reason, sizeof(c->reason),
 			 "magic is 0x%08x, but a superblock lies at sector %" PRIu64 ": --start-sector=%" PRIu64,
@@ -960,6 +961,7 @@ const struct dmfmt_format dmfmt_writecache_format = {
 	.retire = wc_flush_retire,
 	.remaining = wc_flush_remaining,
 	.rescuable = wc_rescuable,
+	.rescuable_if_cut = wc_rescuable_if_cut,
 	.needs_accept = wc_needs_accept,
 	.lost = wc_flush_lost,
 };

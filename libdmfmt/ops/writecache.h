@@ -57,6 +57,7 @@ struct wc {
 	struct wc_set losers;		/* wc_load_losers() */
 	bool has_losers;
 	struct wc_flush *flush;
+	uint64_t unreadable;		/* check: entries that cannot be read */
 	struct wc_set damaged;		/* check: committed entries that break rule 15 or 16, ascending, the
 					 * first 2^18 of them */
 };
@@ -150,6 +151,13 @@ struct wc_dups {
 	unsigned passes;
 };
 int wc_dups_run(struct wc_dups *d);
+/* can the data block of @entry be read?  not if it is lost or on a known bad block; @g: the store's own */
+int wc_block_reads(struct dmfmt *f, uint64_t entry, bool *reads);
+/*
+ * Which of a group is to be kept: the last one, which recovery serves; but of several with the highest
+ * seq_count the last whose block can be read, if there is one (it is logged if that is another one).
+ */
+int wc_best_copy(struct dmfmt *f, const struct wc_copy *c, size_t nr, size_t *best);
 /* what is left for wc_dups of the context's memory beside everything else */
 size_t wc_dups_memory(const struct dmfmt_ctx *ctx);
 
@@ -177,19 +185,33 @@ struct wc_guess {
 	uint64_t live, free, zero, bad, wiped, max_seq;
 	unsigned behind;
 	bool from_superblock, plausible, tight;
+	bool alive;		/* wc_infer_alive() */
 };
 #define WC_GUESSES 8	/* 512 to 65536 */
 /* @best: index of the one that the bytes prove, or -1.  *nr guesses, ascending block sizes.
  * Looks at a bounded sample unless @all. */
 int wc_infer(struct dmfmt *f, bool all, struct wc_guess g[WC_GUESSES], unsigned *nr, int *best);
-/* a superblock at another place: sectors, a multiple of 8 and below 2^20; DMFMT_NONE */
-uint64_t wc_other_start(struct dmfmt *f);
+/*
+ * Is anything alive behind a superblock that is gone?  All entries are counted: of the guess that the bytes
+ * prove, or without one of each that may be entries (those with .alive).  @alive: the most that any has.
+ */
+int wc_infer_alive(struct dmfmt *f, struct wc_guess g[WC_GUESSES], unsigned *nr, int *best, uint64_t *alive);
+/* their block sizes: "512 or 1024" */
+void wc_list_alive(const struct wc_guess *g, unsigned nr, char *s, size_t len);
+/* more than what the kernel or a wipe leaves, and hardly anything that can be no entry */
+bool wc_may_be_entries(const struct wc_guess *g);
+/* add entries [first, end) of @g to its counts; *lost: how many cannot be read */
+int wc_count_range(struct dmfmt *f, struct wc_guess *g, uint64_t first, uint64_t end, uint64_t *lost);
+/* the first superblock at another place, at sector @from or behind it: sectors, a multiple of 8 and below
+ * 2^20; DMFMT_NONE.  Looked for at multiples of 4096 bytes, and of a MiB beyond the first 16 MiB */
+uint64_t wc_other_start(struct dmfmt *f, uint64_t from);
 
 /* ---- the rest ---------------------------------------------------------------------------------- */
 
 int wc_check(struct dmfmt *f, unsigned flags, struct dmfmt_report *r);
 /* the format's hooks of the same names */
 bool wc_rescuable(enum dmfmt_code code);
+bool wc_rescuable_if_cut(enum dmfmt_code code);
 bool wc_needs_accept(enum dmfmt_code code);
 int wc_repair(struct dmfmt *f, const struct dmfmt_repair_opts *o, struct dmfmt_report *found);
 /* free entries (writecache_free.c): seq_count becomes 2^64-1, original_sector stays, as the kernel does

@@ -71,6 +71,7 @@ struct chk {
 	uint64_t max_seq, nr_max;	/* of what was looked at one by one and is not free */
 	struct kind kinds[NR_KINDS];
 	bool n_damaged;		/* nothing that is taken for an entry need be one */
+	bool n_doubt;		/* that was said already */
 	uint32_t other_block;	/* the block size that n_blocks was made for, if that is another one */
 	unsigned passes;
 };
@@ -260,6 +261,7 @@ static int unreadable(struct chk *c, const struct wc_part *p)
 {
 	struct dmfmt_at at = DMFMT_AT_NOWHERE;
 
+	c->w->unreadable += p->nr;
 	at.record = p->first;
 	at.offset = p->offset;
 	at.count = at.loss = p->nr;
@@ -530,11 +532,13 @@ static int report_doubt(struct chk *c)
 				     c->other_block, c->g->n_blocks).s);
 }
 
-/* struct behind - the 16-byte pieces behind the last entry, as far as they could all be entries */
+/*
+ * struct behind - the 16-byte pieces behind the last entry, so many that they can be no accident
+ * @live, @free: ones that fit; @zero: all-zero ones; @bad: ones that can be nothing of the kind
+ */
 struct behind {
 	const struct chk *c;
-	uint64_t run, live, free, zero;
-	bool ended;
+	uint64_t seen, live, free, zero, bad;
 };
 
 static int behind_part(void *arg, const struct wc_part *p)
@@ -544,56 +548,76 @@ static int behind_part(void *arg, const struct wc_part *p)
 
 	for (i = 0; p->e && i < p->nr; i++) {
 		uint64_t sector = p->v[2 * i], seq = p->v[2 * i + 1];
-		bool far = sector > UINT64_MAX >> 10 ||
-			   (b->c->f->origin_sectors != DMFMT_NONE && sector >= b->c->f->origin_sectors);
 
+		b->seen++;
+		/* where the origin ends says nothing: it may have been larger */
 		if (seq == DMFMT_WC_FREE)
 			b->free++;
-		else if (seq > b->c->limit || far || sector & (b->c->block_sectors - 1))
-			break;
-		else if (sector || seq)
+		else if (!sector && !seq)
+			b->zero++;
+		else if (seq > b->c->limit || sector > UINT64_MAX >> 10 ||
+			 sector & (b->c->block_sectors - 1))
+			b->bad++;
+		else
 			b->live++;
-		else if (b->zero++)	/* one block can be the first of the origin, zeros are many */
-			break;
-		b->run++;
 	}
-	b->ended = !p->e || i < p->nr;
-	return b->ended;
+	return 0;
+}
+
+/* are they entries?  A damaged one is among them at most here and there; @moves: blocks lie elsewhere */
+static bool are_entries(const struct behind *b, bool moves)
+{
+	uint64_t live = b->live, bad = b->bad;
+
+	/* a few can be the first block of the origin, where others are sure; more are nothing written yet */
+	if (b->zero > b->seen / 64 + 2)
+		bad += b->zero;
+	else if (b->live || b->free)
+		live += b->zero;
+	else
+		bad += b->zero;
+	return (live || (b->free && moves)) && bad <= b->seen / 64 + (b->seen >= 16);
+}
+
+static int report_cuts(struct chk *c, const struct behind *b, uint64_t most)
+{
+	struct dmfmt_at at = at_field(c, 16, "do not let a kernel load it; dmtool writecache-repair --rebuild-superblock --seq-count=max+1 -n shows what would follow from the larger number");
+
+	at.record = c->g->n_blocks;
+	return dmfmt_report_add(c->r, DMFMT_F_WC_FEWER_LIVE, &at, "superblock",
+				text("n_blocks %" PRIu64 ", but %s%" PRIu64
+				     " entries follow (%" PRIu64 " in use, %" PRIu64 " free)",
+				     c->g->n_blocks, most < c->possible ? "at least " : "", b->seen,
+				     b->seen - b->free, b->free).s,
+				text("%" PRIu64 ", what a format of this device gives", c->possible).s);
 }
 
 /*
  * A device that has grown has its data blocks behind the last entry, and a gap that may hold anything;
  * with an n_blocks that was made smaller more entries lie there, up to the number that a format gives.
+ * So the gap and as much as is no accident are looked at.
  */
 static int report_fewer(struct chk *c)
 {
 	struct behind b = { .c = c };
 	struct wc_geometry g = *c->g;
 	struct wc_walk walk = { .f = c->f, .g = &g, .what = "looking behind the entries", .pass = 1,
-				.nr_passes = 1, .first = c->g->n_blocks, .end = c->possible,
-				.tolerant = true, .fn = behind_part, .arg = &b };
+				.nr_passes = 1, .first = c->g->n_blocks, .tolerant = true,
+				.fn = behind_part, .arg = &b };
 	struct dmfmt_at at = at_field(c, 16, "");
 	uint64_t gap = (c->g->metadata - WC_SUPERBLOCK) / WC_ENTRY - c->g->n_blocks;
-	bool moves;
 	int ret;
 
 	if (c->possible <= c->g->n_blocks || c->other_block)
 		return 0;
 	g.n_blocks = c->possible;
-	moves = dmfmt_wc_metadata_bytes(c->possible, c->g->block_size) != c->g->metadata;
+	walk.end = c->possible - c->g->n_blocks > gap + BEHIND_RUN ? c->g->n_blocks + gap + BEHIND_RUN :
+								     c->possible;
 	ret = wc_walk_run(&walk);
-	if (ret < 0)
+	if (ret)
 		return ret;
-	if ((b.live || (b.free && moves)) && (!b.ended || b.run >= gap + BEHIND_RUN)) {
-		at.record = c->g->n_blocks;
-		at.suggestion = "do not let a kernel load it; dmtool writecache-repair --rebuild-superblock --seq-count=max+1 -n shows what would follow from the larger number";
-		return dmfmt_report_add(c->r, DMFMT_F_WC_FEWER_LIVE, &at, "superblock",
-					text("n_blocks %" PRIu64 ", but %" PRIu64
-					     " entries follow (%" PRIu64 " in use, %" PRIu64 " free)",
-					     c->g->n_blocks, b.run, b.live, b.free).s,
-					text("%" PRIu64 ", what a format of this device gives",
-					     c->possible).s);
-	}
+	if (are_entries(&b, dmfmt_wc_metadata_bytes(c->possible, c->g->block_size) != c->g->metadata))
+		return report_cuts(c, &b, walk.end);
 	return dmfmt_report_add(c->r, DMFMT_F_WC_FEWER, &at, "superblock",
 				text("n_blocks %" PRIu64, c->g->n_blocks).s,
 				text("%" PRIu64 ", what a format of this device gives", c->possible).s);
@@ -621,9 +645,10 @@ static int report_truncated(struct chk *c)
 /* so many are looked at */
 #define ODD_MAX (1u << 20)
 
+/* struct odd - @sure: entries in use, and free ones that were in use */
 struct odd {
 	const struct chk *c;
-	uint64_t nr, bad, zero;
+	uint64_t nr, bad, zero, sure;
 };
 
 static int odd_part(void *arg, const struct wc_part *p)
@@ -635,17 +660,46 @@ static int odd_part(void *arg, const struct wc_part *p)
 		uint64_t sector = p->v[2 * i], seq = p->v[2 * i + 1];
 
 		o->nr++;
-		o->zero += !sector && !seq;
+		if (!sector && !seq)
+			o->zero++;
 		/* not whether it is aligned: the block size may be wrong as well */
-		o->bad += seq != DMFMT_WC_FREE && (seq > o->c->limit || sector > UINT64_MAX >> 10);
+		else if (seq != DMFMT_WC_FREE && (seq > o->c->limit || sector > UINT64_MAX >> 10))
+			o->bad++;
+		else if (seq != DMFMT_WC_FREE || sector != DMFMT_WC_FREE)
+			o->sure++;
 	}
 	return 0;
+}
+
+/* with the n_blocks that a format of this device gives the blocks lie elsewhere */
+static bool blocks_move(const struct chk *c)
+{
+	return c->possible &&
+	       dmfmt_wc_metadata_bytes(c->possible, c->g->block_size) != c->g->metadata;
+}
+
+/* neither a device that was cut nor an n_blocks that is damaged is proven */
+static int report_n_doubt(struct chk *c)
+{
+	struct text advice = text("restore the size of the device; only if it is known that it was cut, dmtool writecache-flush --device-was-cut; if n_blocks is damaged, dmtool writecache-repair --rebuild-superblock --block-size=%u -n",
+				  c->g->block_size);
+	struct dmfmt_at at = at_field(c, 16, advice.s);
+
+	if (c->n_doubt)
+		return 0;
+	c->n_doubt = true;
+	return dmfmt_report_add(c->r, DMFMT_F_WC_N_DOUBT, &at, "superblock",
+				text("n_blocks %" PRIu64 ", but no block that is missing: the device may have its old size, and then every block is looked for in a wrong place",
+				     c->g->n_blocks).s,
+				text("%" PRIu64 ", what a format of this device gives, or proof that it was larger",
+				     c->possible).s);
 }
 
 /*
  * The device may have been longer, or n_blocks may be damaged: then every block is looked for in a
  * wrong place, and what is taken for entries are data.  Entries that go on behind those that a format of
- * this size gives tell the one from the other.  1: n_blocks is damaged, and the entries say nothing
+ * this size gives tell the one from the other, but not free ones that were never used: data of all ones
+ * look like them.  1: n_blocks is damaged, and the entries say nothing
  */
 static int report_n_damaged(struct chk *c)
 {
@@ -656,15 +710,16 @@ static int report_n_damaged(struct chk *c)
 	struct dmfmt_at at = at_field(c, 16, "dmtool writecache-repair --rebuild-superblock -n shows what the entries say");
 	int ret;
 
-	if (c->w->state != WC_TRUNCATED || !c->possible ||
-	    dmfmt_wc_metadata_bytes(c->possible, c->g->block_size) == c->g->metadata)
+	if (c->w->state != WC_TRUNCATED || !blocks_move(c))
 		return 0;
 	ret = wc_walk_run(&walk);
 	/* one block can be the first of the origin, zeros are many */
 	if (o.zero > 1)
 		o.bad += o.zero;
-	if (ret || o.bad * 64 <= o.nr)
+	if (ret)
 		return ret;
+	if (o.bad * 64 <= o.nr)
+		return o.sure ? 0 : report_n_doubt(c);
 	c->n_damaged = true;
 	ret = dmfmt_report_add(c->r, DMFMT_F_WC_N_DAMAGED, &at, "superblock",
 			       text("n_blocks %" PRIu64 ", but of %" PRIu64 " entries behind the first %"
@@ -716,7 +771,12 @@ static int report_lost_blocks(struct chk *c)
 		return ret;
 	if (c->g->usable > c->g->metadata)
 		walk.first = (c->g->usable - c->g->metadata) / c->g->block_size;
-	return wc_walk_run(&walk);
+	ret = wc_walk_run(&walk);
+	/* nothing is lost: not even a number to be accepted would say that somebody has thought of it */
+	if (!ret && blocks_move(c) && c->w->entries == c->g->n_blocks &&
+	    !dmfmt_report_count(c->r, DMFMT_F_WC_BLOCK_LOST))
+		ret = report_n_doubt(c);
+	return ret;
 }
 
 /* ---- the superblock, where no entries can be read ---------------------------------------------- */
@@ -733,69 +793,25 @@ struct look {
 	struct text sizes;
 };
 
-/* more than what the kernel or a wipe leaves, and hardly anything that can be no entry */
-static bool may_be_entries(const struct wc_guess *g)
-{
-	return g->live + g->free && g->bad <= (g->live + g->free) / 64;
-}
-
-static int count_part(void *arg, const struct wc_part *p)
-{
-	struct wc_guess *g = arg;
-	size_t i;
-
-	for (i = 0; p->e && i < p->nr; i++) {
-		uint64_t sector = p->v[2 * i], seq = p->v[2 * i + 1];
-		bool ok = dmfmt_wc_sector_ok(&g->g, sector) && sector < FAR && seq < FAR;
-
-		if (seq == DMFMT_WC_FREE)
-			g->free++;
-		else if (sector || seq)
-			ok ? g->live++ : g->bad++;
-	}
-	return 0;
-}
-
-/* no block size is proven: a sample is not enough to say that nothing is alive */
-static int count_all(struct chk *c, struct wc_guess *g)
-{
-	struct wc_walk walk = { .f = c->f, .g = &g->g, .what = "looking for entries", .pass = 1,
-				.nr_passes = 1, .tolerant = true, .fn = count_part, .arg = g };
-
-	if (!may_be_entries(g))
-		return 0;
-	g->live = g->free = g->bad = 0;
-	return wc_walk_run(&walk);
-}
-
+/* @all: every entry is looked at, not a sample, and alive and sizes are set */
 static int look(struct chk *c, bool all, struct look *l)
 {
-	size_t n = 0;
-	unsigned i;
 	int best, ret;
 
 	memset(l, 0, sizeof(*l));
-	ret = wc_infer(c->f, all, l->g, &l->nr, &best);
+	if (all)
+		ret = wc_infer_alive(c->f, l->g, &l->nr, &best, &l->alive);
+	else
+		ret = wc_infer(c->f, false, l->g, &l->nr, &best);
 	l->best = best >= 0 ? &l->g[best] : NULL;
-	for (i = 0; !ret && i < l->nr; i++) {
-		struct wc_guess *g = &l->g[i];
-
-		if (!l->best && all)
-			ret = count_all(c, g);
-		if (ret || (l->best ? g != l->best : !may_be_entries(g)) || !g->live)
-			continue;
-		if (g->live > l->alive)
-			l->alive = g->live;
-		n += (size_t)snprintf(l->sizes.s + n, sizeof(l->sizes.s) - n, "%s%u", n ? " or " : "",
-				      g->g.block_size);
-	}
+	wc_list_alive(l->g, l->nr, l->sizes.s, sizeof(l->sizes.s));
 	return ret;
 }
 
 /* a superblock at another place; @t: room for the words */
 static const char *other_start(struct chk *c, struct text *t)
 {
-	uint64_t sectors = wc_other_start(c->f);
+	uint64_t sectors = wc_other_start(c->f, 0);
 
 	if (sectors == DMFMT_NONE)
 		return "";
@@ -832,6 +848,7 @@ static int report_blank(struct chk *c)
 				text("magic 0x%08x, version 1", DMFMT_WC_MAGIC).s);
 }
 
+/* entries that are not free, or cannot be read */
 struct alive {
 	uint64_t nr;
 };
@@ -873,38 +890,75 @@ static int report_magic(struct chk *c)
 	return dmfmt_report_add(c->r, DMFMT_F_WC_MAGIC, &at, "superblock", found.s, expected.s);
 }
 
-/* rule 3: magic 0, version 1.  A format that was cut off has written nothing but free entries. */
-static int report_interrupted(struct chk *c)
+/* behind those that the superblock knows, up to what a format gives: n_blocks may be damaged as well */
+static int alive_behind(struct chk *c, uint64_t possible, struct alive *a)
 {
-	struct dmfmt_at at = at_field(c, 0, "");
-	struct alive a = { 0 };
+	struct wc_guess g = { .g = c->w->g };
+	uint64_t lost;
+	int ret;
+
+	g.g.n_blocks = possible;
+	ret = wc_count_range(c->f, &g, c->w->g.n_blocks, possible, &lost);
+	if (!ret)
+		a->nr += lost + (wc_may_be_entries(&g) ? g.live : 0);
+	return ret;
+}
+
+/* @format: what a format of this device writes, but for the entries */
+static int count_alive(struct chk *c, struct alive *a, bool *format)
+{
 	struct wc_walk walk = { .f = c->f, .what = "checking", .pass = 1, .nr_passes = 1,
-				.tolerant = true, .fn = alive_part, .arg = &a };
+				.tolerant = true, .fn = alive_part, .arg = a };
+	uint64_t n = 0;
 	struct look l;
 	int ret;
 
-	if (plausible_numbers(c)) {
-		ret = wc_walk_run(&walk);
-		c->passes = 1;
-		a.nr += walk.lost;
-	} else {
+	*format = false;
+	if (!plausible_numbers(c)) {
 		ret = look(c, true, &l);
-		if (!ret && !l.alive)
-			return report_magic(c);
-		a.nr = l.alive;
+		a->nr = l.alive;
+		return ret;
 	}
+	ret = wc_walk_run(&walk);
+	c->passes = 1;
+	a->nr += walk.lost;
+	if (ret || dmfmt_wc_blocks(c->w->g.usable, c->w->g.block_size, &n))
+		return ret;
+	*format = n == c->w->g.n_blocks && !c->w->sb.seq_count;
+	return n > c->w->g.n_blocks ? alive_behind(c, n, a) : 0;
+}
+
+static int report_magic_missing(struct chk *c, const struct alive *a)
+{
+	struct dmfmt_at at = at_field(c, 0, REBUILD);
+	struct text found = text("magic 0 with version 1, and %" PRIu64 " entr%s not free", a->nr,
+				 a->nr == 1 ? "y that is" : "ies that are");
+
+	if (!a->nr) {
+		found = text("magic 0 with version 1, every entry free, but seq_count %" PRIu64
+			     ": no format leaves that", c->w->sb.seq_count);
+		at.suggestion = "run the writecache-convert or writecache-restore that was interrupted again; dmtool writecache-repair --rebuild-superblock takes it as it is, an empty cache";
+	}
+	return dmfmt_report_add(c->r, DMFMT_F_WC_INTERRUPTED_LIVE, &at, "superblock", found.s,
+				text("0x%08x", DMFMT_WC_MAGIC).s);
+}
+
+/* rule 3: magic 0, version 1.  A format that was cut off has written nothing but free entries. */
+static int report_interrupted(struct chk *c)
+{
+	struct dmfmt_at at = at_field(c, 0, "dmtool writecache-repair -a: writes the entries again, then the magic");
+	struct alive a = { 0 };
+	bool format;
+	int ret = count_alive(c, &a, &format);
+
 	if (ret)
 		return ret;
-	if (!a.nr) {
-		at.suggestion = "dmtool writecache-repair -a: writes the entries again, then the magic";
-		return dmfmt_report_add(c->r, DMFMT_F_WC_INTERRUPTED, &at, "superblock",
-					"magic 0 with version 1, every entry free",
-					text("0x%08x", DMFMT_WC_MAGIC).s);
-	}
-	at.suggestion = REBUILD;
-	return dmfmt_report_add(c->r, DMFMT_F_WC_INTERRUPTED_LIVE, &at, "superblock",
-				text("magic 0 with version 1, and %" PRIu64 " entr%s not free", a.nr,
-				     a.nr == 1 ? "y that is" : "ies that are").s,
+	if (a.nr || (!format && c->w->sb.seq_count && plausible_numbers(c)))
+		return report_magic_missing(c, &a);
+	if (!format)
+		return report_magic(c);
+	return dmfmt_report_add(c->r, DMFMT_F_WC_INTERRUPTED, &at, "superblock",
+				"magic 0 with version 1, every entry free",
 				text("0x%08x", DMFMT_WC_MAGIC).s);
 }
 
@@ -1449,6 +1503,7 @@ int wc_check(struct dmfmt *f, unsigned flags, struct dmfmt_report *r)
 	int ret = wc_read_superblock(f);
 
 	wc_set_free(&w->damaged);
+	w->unreadable = 0;
 	if (!ret)
 		ret = report_state(&c);
 	if (!ret) {
@@ -1470,6 +1525,11 @@ bool wc_rescuable(enum dmfmt_code code)
 {
 	return code == DMFMT_F_WC_TRUNCATED || code == DMFMT_F_WC_BLOCK_LOST ||
 	       code == DMFMT_F_WC_UNREADABLE || code == DMFMT_F_WC_DATA_UNREADABLE;
+}
+
+bool wc_rescuable_if_cut(enum dmfmt_code code)
+{
+	return code == DMFMT_F_WC_N_DOUBT;
 }
 
 bool wc_needs_accept(enum dmfmt_code code)

@@ -12,6 +12,7 @@
  * get passes of their own (seen.h).  So whatever a cache holds, each group is found once and whole.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -345,6 +346,30 @@ int wc_dups_run(struct wc_dups *d)
 	return ret;
 }
 
+int wc_best_copy(struct dmfmt *f, const struct wc_copy *c, size_t nr, size_t *best)
+{
+	size_t i = nr, last = nr - 1;
+	bool reads = false;
+	int ret;
+
+	*best = last;
+	if (nr < 2 || c[last].seq != c[last - 1].seq)
+		return 0;
+	while (!reads && i && c[i - 1].seq == c[last].seq) {
+		ret = wc_block_reads(f, c[--i].entry, &reads);
+		if (ret)
+			return ret;
+	}
+	if (!reads || i == last)
+		return 0;
+	*best = i;
+	dmfmt_log(f->ctx, DMFMT_LOG_WARNING,
+		  "%s: the data block of entry %" PRIu64 " cannot be read: entry %" PRIu64
+		  " of the same sector and seq_count takes its place", f->dev->path, c[last].entry,
+		  c[i].entry);
+	return 0;
+}
+
 #define RESERVE (14ull << 20)
 
 size_t wc_dups_memory(const struct dmfmt_ctx *ctx)
@@ -440,7 +465,7 @@ static int add_losers(void *arg, const struct wc_copy *c, size_t nr)
 int wc_load_losers(struct dmfmt *f)
 {
 	struct wc *w = f->priv;
-	struct losers l = { .f = f, .s = &w->losers, .entries = w->g.n_blocks };
+	struct losers l = { .f = f, .s = &w->losers, .entries = w->entries };
 	struct wc_dups d = { .f = f, .memory = wc_dups_memory(f->ctx), .fn = add_losers, .arg = &l,
 			     .tolerant = true };
 	uint64_t most = f->ctx->memory / 16 / sizeof(uint64_t);

@@ -12,6 +12,9 @@
  *  - entries go in any order after that, each when its data are durable on the origin; a rewritten
  *    sector of entries may be there or not, each alone.
  *
+ * Where entries cannot be read nothing becomes free: each may be a copy of any sector, and an older one
+ * would come back if it can be read some day and the newest is gone.
+ *
  * The superblock keeps what it has: its sector is only rewritten with what was read.
  */
 #include <errno.h>
@@ -33,12 +36,13 @@
  * @beyond: committed entries past the origin's end were seen; they are dropped at the end
  * @next: they are looked for from this entry on
  * @dropping: the window at hand is of them, @list names its entries
- * @unreadable: entries that cannot be read
+ * @unreadable: entries that cannot be read; @keep: there are some, so nothing becomes free
+ * @committed, @others: entries that are not free after prepare
  */
 struct wc_flush {
 	struct dmfmt_map *map;
-	uint64_t at, left, next, unreadable;
-	bool dry_run, moved_all, beyond, dropping;
+	uint64_t at, left, next, unreadable, committed, others;
+	bool dry_run, keep, moved_all, beyond, dropping;
 	uint64_t *list;
 	size_t nr;
 };
@@ -88,7 +92,7 @@ static int drop_list(struct sweep *s, unsigned which)
 
 	s->nr[which] = 0;
 	s->dropped[which] += nr;
-	if (s->fl->dry_run)
+	if (s->fl->dry_run || s->fl->keep)
 		return 0;
 	if (which == LOSER && nr > 1)
 		qsort(s->list[which], nr, sizeof(uint64_t), by_number);
@@ -110,8 +114,15 @@ static int sweep_part(void *arg, const struct wc_part *p)
 	size_t i;
 	int ret = 0;
 
-	if (!p->e)
+	if (!p->e) {
 		s->fl->unreadable += p->nr;
+		/* some may be free by now: no more */
+		if (!s->fl->keep && !s->fl->dry_run)
+			return dmfmt_fail(s->f->ctx, -EIO,
+					  "%s: entries %" PRIu64 " to %" PRIu64
+					  ": cannot be read any more, expected what the check has read",
+					  s->f->dev->path, p->first, p->first + p->nr - 1);
+	}
 	for (i = 0; p->e && !ret && i < p->nr; i++) {
 		uint64_t seq = p->v[2 * i + 1];
 
@@ -127,14 +138,16 @@ static int sweep_part(void *arg, const struct wc_part *p)
 	return ret;
 }
 
-/* all but the last, which wins */
+/* all but the last, which wins; of several that win together one that can be read */
 static int sweep_group(void *arg, const struct wc_copy *c, size_t nr)
 {
 	struct sweep *s = arg;
-	int ret = 0;
+	size_t i, best = nr - 1;
+	int ret = s->fl->dry_run || s->fl->keep ? 0 : wc_best_copy(s->f, c, nr, &best);
 
-	for (; !ret && nr > 1; c++, nr--)
-		ret = drop(s, LOSER, c->entry);
+	for (i = 0; !ret && i < nr; i++)
+		if (i != best)
+			ret = drop(s, LOSER, c[i].entry);
 	return ret;
 }
 
@@ -148,7 +161,7 @@ static int sweep(struct sweep *s)
 		ret = drop_list(s, LOSER);
 	if (!ret)
 		ret = drop_list(s, UNCOMMITTED);
-	if (ret || s->fl->dry_run || !(s->dropped[LOSER] + s->dropped[UNCOMMITTED]))
+	if (ret || s->fl->dry_run || s->fl->keep || !(s->dropped[LOSER] + s->dropped[UNCOMMITTED]))
 		return ret;
 	dmfmt_log(s->f->ctx, DMFMT_LOG_INFO,
 		  "%s: freed %" PRIu64 " superseded and %" PRIu64 " uncommitted entries",
@@ -172,8 +185,15 @@ static int sweep_all(struct dmfmt *f, struct wc_flush *fl)
 	free(s.list[1]);
 	if (ret)
 		return ret;
-	fl->left = s.committed - s.dropped[LOSER];
-	if (fl->dry_run)
+	fl->left = fl->committed = s.committed - s.dropped[LOSER];
+	if (fl->keep) {
+		fl->committed = s.committed;
+		fl->others = s.dropped[UNCOMMITTED];
+		dmfmt_log(f->ctx, DMFMT_LOG_WARNING,
+			  "%s: %" PRIu64 " entries cannot be read: what can be is copied, and stays in the cache",
+			  f->dev->path, fl->unreadable);
+	}
+	if (fl->dry_run || fl->keep)
 		return wc_load_losers(f);
 	/* there are none any more, and looking for them again costs a pass */
 	wc_set_free(&w->losers);
@@ -194,6 +214,7 @@ int wc_flush_prepare(struct dmfmt *f, bool dry_run)
 	if (!fl)
 		return dmfmt_fail(f->ctx, -ENOMEM, "%s: no memory for a flush", f->dev->path);
 	fl->dry_run = dry_run;
+	fl->keep = w->unreadable && !dry_run;
 	ret = sweep_all(f, fl);
 	if (ret) {
 		free(fl);
@@ -355,12 +376,12 @@ static int look_again(struct dmfmt *f, const struct wc_flush *fl)
 				.tolerant = fl->unreadable, .fn = rest_part, .arg = &r };
 	int ret = wc_walk_run(&walk);
 
-	if (ret || (r.committed == fl->left && !r.others && walk.lost == fl->unreadable))
+	if (ret || (r.committed == fl->committed && r.others == fl->others && walk.lost == fl->unreadable))
 		return ret;
 	return dmfmt_fail(f->ctx, -EILSEQ,
 			  "%s: entries: %" PRIu64 " read back as not free and %" PRIu64
 			  " cannot be read, expected %" PRIu64 " and %" PRIu64, f->dev->path,
-			  r.committed + r.others, walk.lost, fl->left, fl->unreadable);
+			  r.committed + r.others, walk.lost, fl->committed + fl->others, fl->unreadable);
 }
 
 int wc_flush_plan(struct dmfmt *f, struct dmfmt_batch *b)
@@ -475,10 +496,14 @@ int wc_flush_retire(struct dmfmt *f, const struct dmfmt_batch *b)
 	uint64_t nr = fl->nr;
 	int ret;
 
+	if (fl->keep)
+		return 0;
 	ret = fl->dropping ? wc_free_entries(f, fl->list, fl->nr, GAP) : retire_moves(f, b, &nr);
 	if (!ret)
 		ret = dmfmt_dev_flush(f->dev);
-	if (!ret)
+	if (!ret) {
 		fl->left -= nr;
+		fl->committed -= nr;
+	}
 	return ret;
 }

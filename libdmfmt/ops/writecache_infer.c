@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,16 +124,22 @@ static int look_behind(struct dmfmt *f, struct wc_guess *g)
 	return ret;
 }
 
+/* zeros at the head can be the rest of a wipe of 4096 bytes: not if it was fewer bytes that went */
+static bool wipe_reached(const struct wc *w, const struct wc_guess *g)
+{
+	return g->wiped && !w->sb.magic && (w->sb.version || !g->from_superblock);
+}
+
 /*
  * Entries that decode, some of them sure signs; zeros at the head, where LVM wipes (all of it, or what a
- * repair that was cut has left), and nowhere else.  A single one is a block: the first of the origin,
- * written in the first epoch.
+ * repair that was cut has left), and nowhere else.  A single one where no wipe can have been is a block:
+ * the first of the origin, written in the first epoch.
  */
-static bool plausible(struct wc_guess *g)
+static bool plausible(const struct wc *w, struct wc_guess *g)
 {
 	uint64_t sure = g->live + g->free;
 
-	if (g->zero == 1) {
+	if (g->zero == 1 && !wipe_reached(w, g)) {
 		g->wiped = g->zero = 0;
 		g->live++;
 	}
@@ -164,7 +171,7 @@ static int look(struct dmfmt *f, uint32_t block_size, struct wc_guess *g, unsign
 		return 0;
 	++*nr;
 	ret = sample(f, g);
-	g->plausible = plausible(g);
+	g->plausible = plausible(f->priv, g);
 	if (!ret && g->plausible)
 		ret = look_behind(f, g);
 	return ret;
@@ -217,10 +224,56 @@ int wc_infer(struct dmfmt *f, bool all, struct wc_guess g[WC_GUESSES], unsigned 
 	*best = choose(f->priv, g, *nr);
 	if (all && *best >= 0) {
 		ret = count_all(f, &g[*best]);
-		if (!ret && !plausible(&g[*best]))
+		if (!ret && !plausible(f->priv, &g[*best]))
 			*best = -1;
 	}
 	return ret;
+}
+
+/* ---- is anything alive? ---------------------------------------------------------------------------- */
+
+bool wc_may_be_entries(const struct wc_guess *g)
+{
+	return g->live + g->free && g->bad <= (g->live + g->free) / 64;
+}
+
+int wc_count_range(struct dmfmt *f, struct wc_guess *g, uint64_t first, uint64_t end, uint64_t *lost)
+{
+	struct wc_walk w = { .f = f, .g = &g->g, .what = "looking for entries", .pass = 1, .nr_passes = 1,
+			     .first = first, .end = end, .tolerant = true, .fn = count_part, .arg = g };
+	int ret = wc_walk_run(&w);
+
+	*lost = w.lost;
+	return ret;
+}
+
+int wc_infer_alive(struct dmfmt *f, struct wc_guess g[WC_GUESSES], unsigned *nr, int *best, uint64_t *alive)
+{
+	int ret = wc_infer(f, true, g, nr, best);
+	unsigned i;
+
+	*alive = 0;
+	for (i = 0; !ret && i < *nr; i++) {
+		/* no block size is proven: a sample is not enough to say that nothing is alive */
+		if (*best < 0 && wc_may_be_entries(&g[i]))
+			ret = count_all(f, &g[i]);
+		g[i].alive = !ret && g[i].live &&
+			     (*best >= 0 ? (int)i == *best : wc_may_be_entries(&g[i]));
+		if (g[i].alive && g[i].live > *alive)
+			*alive = g[i].live;
+	}
+	return ret;
+}
+
+void wc_list_alive(const struct wc_guess *g, unsigned nr, char *s, size_t len)
+{
+	size_t n = 0;
+	unsigned i;
+
+	*s = '\0';
+	for (i = 0; i < nr && n < len; i++)
+		if (g[i].alive)
+			n += (size_t)snprintf(s + n, len - n, "%s%u", n ? " or " : "", g[i].g.block_size);
 }
 
 /* ---- another place -------------------------------------------------------------------------------- */
@@ -235,33 +288,34 @@ static bool is_superblock(const struct dmfmt_dev *dev, uint64_t at, const void *
 	       !dmfmt_wc_geometry_init(&g, at, dev->size - at, s.block_size, s.n_blocks);
 }
 
-/* in a range that is read at once; every @step bytes */
-static uint64_t scan(struct dmfmt_dev *dev, uint64_t from, size_t len, uint64_t step, uint8_t *buf)
+/* in a range that is read at once, from byte @least of the device on */
+static uint64_t scan(struct dmfmt_dev *dev, uint64_t from, size_t len, uint64_t least, uint8_t *buf)
 {
 	uint64_t off;
 
 	if (dmfmt_dev_read(dev, from, buf, len))
 		return DMFMT_NONE;
-	for (off = 0; off + WC_SUPERBLOCK <= len; off += step)
-		if (from + off != dev->start && is_superblock(dev, from + off, buf + off))
+	for (off = 0; off + WC_SUPERBLOCK <= len; off += 4096)
+		if (from + off >= least && from + off != dev->start &&
+		    is_superblock(dev, from + off, buf + off))
 			return (from + off) / 512;
 	return DMFMT_NONE;
 }
 
-uint64_t wc_other_start(struct dmfmt *f)
+uint64_t wc_other_start(struct dmfmt *f, uint64_t from)
 {
 	struct dmfmt_dev *dev = f->dev;
 	const size_t piece = 1 << 20;
-	uint64_t at, found = DMFMT_NONE;
+	uint64_t at, found = DMFMT_NONE, least = from * 512;
 	uint8_t *buf = malloc(piece);
 
-	for (at = 0; buf && found == DMFMT_NONE && at < dev->size && at < SCAN_FAR; at += piece) {
+	for (at = least / piece * piece; buf && found == DMFMT_NONE && at < dev->size && at < SCAN_FAR; at += piece) {
 		size_t len = dev->size - at < piece ? (size_t)(dev->size - at) : piece;
 
 		if (at >= SCAN_BYTES)
 			len = len < 4096 ? len : 4096;
 		if (len >= WC_SUPERBLOCK)
-			found = scan(dev, at, len, 4096, buf);
+			found = scan(dev, at, len, least, buf);
 	}
 	free(buf);
 	return found;

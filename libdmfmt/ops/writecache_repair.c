@@ -285,19 +285,19 @@ static bool homeless(const struct fix *x, uint64_t sector)
 /*
  * Copies that go while a newer one of the same sector stays: with a loss accepted, the older ones of
  * sectors that will go; and one of two with the same seq_count.  That one's block may be as good as
- * the winner's, if it ties with the winner.
+ * the winner's, if it ties with the winner: it is kept, and if the winner's cannot be read the entry is.
  */
 static int free_group(void *arg, const struct wc_copy *c, size_t nr)
 {
 	struct fix *x = arg;
 	bool all = x->lossy && (x->no_losers || homeless(x, c->sector));
-	size_t i;
-	int ret = 0;
+	size_t i, best;
+	int ret = wc_best_copy(x->f, c, nr, &best);
 
-	for (i = 0; !ret && i + 1 < nr; i++) {
-		if (!all && c[i].seq != c[i + 1].seq)
+	for (i = 0; !ret && i < nr; i++) {
+		if (i == best || (!all && i < best && c[i].seq != c[i + 1].seq))
 			continue;
-		if (c[i].seq == c[nr - 1].seq && !all) {
+		if (c[i].seq == c[nr - 1].seq) {
 			ret = keep_blocks(x, &x->w->g, c[i].entry, 1);
 			if (!ret)
 				ret = keep_durable(x);
@@ -357,12 +357,15 @@ static int fix_homeless(struct fix *x)
 static int lost_part(void *arg, const struct wc_part *p)
 {
 	struct fix *x = arg;
-	size_t len = (p->nr * WC_ENTRY + 511) / 512 * 512;
+	size_t len = p->nr * WC_ENTRY;
 	uint8_t *buf;
 	int ret;
 
 	if (p->e)
 		return 0;
+	/* what follows the last entry in its sector is nothing */
+	if (!(p->offset % 512))
+		len = (len + 511) / 512 * 512;
 	buf = calloc(1, len);
 	if (!buf)
 		return dmfmt_fail(x->ctx, -ENOMEM, "out of memory");
@@ -566,6 +569,7 @@ static int check_guess(struct fix *x, const struct wc_guess *g, int best)
 {
 	/* a device that was made smaller: its n_blocks is right, unless what lies there are no entries */
 	if (x->w->state == WC_TRUNCATED && !has(x, DMFMT_F_WC_N_DAMAGED) &&
+	    !(has(x, DMFMT_F_WC_N_DOUBT) && x->o->block_bytes) &&
 	    (best < 0 || x->w->g.block_size == g[best].g.block_size))
 		return dmfmt_fail(x->ctx, -EUCLEAN,
 				  "%s: superblock: n_blocks %" PRIu64
@@ -580,7 +584,8 @@ static int check_guess(struct fix *x, const struct wc_guess *g, int best)
 
 static int infer(struct fix *x, struct wc_guess *g, unsigned *nr, int *best)
 {
-	struct wc alone = { .state = x->w->state };
+	struct wc alone = { .state = x->w->state,
+			    .sb = { .magic = x->w->sb.magic, .version = x->w->sb.version } };
 	bool doubt = has(x, DMFMT_F_WC_BLOCK_DOUBT) || has(x, DMFMT_F_WC_FEWER_LIVE);
 	unsigned i;
 	int ret;

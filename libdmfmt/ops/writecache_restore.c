@@ -17,7 +17,6 @@
 #define PART_BYTES (1u << 20)
 #define SECTOR_ENTRIES DMFMT_WC_ENTRIES_SECTOR0
 #define PAGE_SECTORS 8u		/* the smallest page of any Linux */
-#define OTHERS_MAX 16		/* superblocks at other places: more are no accident */
 #define PADDING offsetof(struct wc_superblock_disk, padding)
 
 /* ---- a whole new table --------------------------------------------------------------------------- */
@@ -203,18 +202,20 @@ static int holds(struct dmfmt_ctx *ctx, const struct dmfmt_dev *cache, const cha
 static int check_lost(struct dmfmt *f)
 {
 	struct wc_guess g[WC_GUESSES];
-	uint64_t other;
+	uint64_t other, alive;
+	char sizes[80];
 	unsigned nr;
-	int best, ret = wc_infer(f, false, g, &nr, &best);
+	int best, ret = wc_infer_alive(f, g, &nr, &best, &alive);
 
 	if (ret)
 		return ret;
-	if (best >= 0 && g[best].live)
+	wc_list_alive(g, nr, sizes, sizeof(sizes));
+	if (alive)
 		return dmfmt_fail(f->ctx, -EEXIST,
-				  "%s: superblock: is gone, but entries of blocks of %u bytes are alive behind it (%" PRIu64
-				  " of those looked at), expected none (dmtool writecache-repair --rebuild-superblock brings it back, --force overwrites them)",
-				  f->dev->path, g[best].g.block_size, g[best].live);
-	other = wc_other_start(f);
+				  "%s: superblock: is gone, but %" PRIu64
+				  " entries of blocks of %s bytes are alive behind it, expected none (dmtool writecache-repair --rebuild-superblock brings it back, --force overwrites them)",
+				  f->dev->path, alive, sizes);
+	other = wc_other_start(f, 0);
 	if (other == DMFMT_NONE)
 		return 0;
 	return dmfmt_fail(f->ctx, -EEXIST,
@@ -346,19 +347,19 @@ int wc_new_warnings(struct dmfmt_ctx *ctx, const struct dmfmt_dev *cache, struct
 static int destroy_others(struct dmfmt_ctx *ctx, struct dmfmt_dev *cache)
 {
 	const uint8_t none[8] = { 0, 0, 0, 0, DMFMT_WC_VERSION };
+	uint64_t other = cache->start >> 9;
+	bool wrote = false;
 	struct dmfmt *f;
-	int i, ret = dmfmt_open(ctx, cache, "writecache", DMFMT_OPEN_HEADER_ONLY, &f);
+	int ret = dmfmt_open(ctx, cache, "writecache", DMFMT_OPEN_HEADER_ONLY, &f);
 
-	for (i = 0; !ret && i < OTHERS_MAX; i++) {
-		uint64_t other = wc_other_start(f);
-
-		if (other == DMFMT_NONE || other <= cache->start >> 9)
-			break;
+	if (ret)
+		return ret;
+	while (!ret && (other = wc_other_start(f, other + 1)) != DMFMT_NONE) {
 		ret = dmfmt_dev_write(cache, other * 512, none, sizeof(none));
+		wrote = true;
 	}
-	if (!ret)
-		dmfmt_close(f);
-	return ret || !i ? ret : dmfmt_dev_flush(cache);
+	dmfmt_close(f);
+	return ret || !wrote ? ret : dmfmt_dev_flush(cache);
 }
 
 int wc_take_over(struct dmfmt_ctx *ctx, struct dmfmt_dev *cache, const struct wc_geometry *g,

@@ -88,7 +88,9 @@ static int try_again(struct reading *r, uint64_t off, size_t len)
 	if (!r->retry)
 		return dmfmt_fail(r->w->f->ctx, -ENOMEM, "out of memory");
 	for (at = 0; !ret && at < len; at += n) {
-		n = len - at < unit ? len - at : unit;
+		n = unit - (size_t)((off + at) % unit);
+		if (n > len - at)
+			n = len - at;
 		err = dmfmt_dev_read(dev, off + at, r->retry + at, n);
 		if (err == -ECANCELED || err == -ENOMEM)
 			return err;
@@ -124,6 +126,42 @@ static int walk(struct reading *r, struct dmfmt_stream *stream)
 	}
 	return 0;
 }
+
+/* ---- one data block ------------------------------------------------------------------------------- */
+
+static bool known_bad(const struct dmfmt_dev *dev, uint64_t off, uint64_t len)
+{
+	size_t i;
+
+	for (i = 0; i < dev->nr_bad; i++)
+		if (off < dev->bad[i].off + dev->bad[i].len && dev->bad[i].off < off + len)
+			return true;
+	return false;
+}
+
+int wc_block_reads(struct dmfmt *f, uint64_t entry, bool *reads)
+{
+	const struct wc_geometry *g = &((const struct wc *)f->priv)->g;
+	uint64_t off = dmfmt_wc_block_offset(g, entry);
+	uint8_t *buf;
+	int ret;
+
+	*reads = false;
+	if (!dmfmt_wc_block_there(g, entry) || known_bad(f->dev, off, g->block_size))
+		return 0;
+	buf = malloc(g->block_size);
+	if (!buf)
+		return dmfmt_fail(f->ctx, -ENOMEM, "out of memory");
+	ret = dmfmt_dev_read(f->dev, off, buf, g->block_size);
+	/* what fails once may be no bad block */
+	if (ret && ret != -ENOMEM && ret != -ECANCELED)
+		ret = dmfmt_dev_read(f->dev, off, buf, g->block_size);
+	free(buf);
+	*reads = !ret;
+	return ret == -ENOMEM || ret == -ECANCELED ? ret : 0;
+}
+
+/* ---- all entries, or some -------------------------------------------------------------------------- */
 
 int wc_walk_run(struct wc_walk *w)
 {

@@ -91,8 +91,100 @@ guest() {
 }
 
 @test "guest: a warning may be expected, but a machine that ends too early is no success" {
-	guest 'echo "<4>WARNING: planted" >/dev/kmsg; echo b >/proc/sysrq-trigger; sleep 10' --expect-oops
+	guest 'echo "<4>WARNING: planted" >/dev/kmsg; echo b >/proc/sysrq-trigger; sleep 10' --expect 'WARNING: planted'
 	equal "$status" 123
+}
+
+@test "guest: another complaint than the expected one fails, and so does none" {
+	guest 'echo "<4>WARNING: planted" >/dev/kmsg; echo "<4>WARNING: another" >/dev/kmsg' \
+		--expect 'WARNING: planted'
+	equal "$status" 122
+	[[ $output == *"WARNING: another"* ]]
+	guest 'true' --expect 'WARNING: planted'
+	equal "$status" 122
+	[[ $output == *"which was expected"* ]]
+}
+
+# what the guest wrote to the disk before its power was cut: blocks of 4 KiB, each with its number
+blocks_written() {
+	local n=0
+	while [ "$(dd if="$BATS_TEST_TMPDIR/disk" bs=4096 skip=$n count=1 status=none | tr -d '\0')" = "$n" ]; do
+		n=$((n + 1))
+	done
+	echo $n
+}
+
+# shellcheck disable=SC2016 # for the guest
+WRITER='n=0
+while [ $n -lt 200 ]; do
+	{ echo $n; head -c 5000 /dev/zero; } | head -c 4096 >/tmp/block
+	dd if=/tmp/block of=/dev/vda bs=4096 seek=$n oflag=direct status=none
+	n=$((n + 1))
+	[ $n -ne "${1:-0}" ] || power-cut
+done'
+
+@test "guest: the power is cut from inside, at once" {
+	truncate -s 1M "$BATS_TEST_TMPDIR/disk"
+	guest "set -- 9; $WRITER" --disk "$BATS_TEST_TMPDIR/disk"
+	equal "$status" 120
+	n=$(blocks_written)
+	# the shell may get on while the machine goes down
+	[ "$n" -ge 9 ]
+	[ "$n" -lt 200 ]
+}
+
+@test "guest: the power is cut before a write" {
+	truncate -s 1M "$BATS_TEST_TMPDIR/disk"
+	guest "$WRITER" --disk "$BATS_TEST_TMPDIR/disk" --power-cut-at 13
+	equal "$status" 120
+	equal "$(blocks_written)" 12
+	# a script that writes less ends by itself
+	guest "true" --disk "$BATS_TEST_TMPDIR/disk" --power-cut-at 13
+	equal "$status" 0
+}
+
+@test "guest: the power is cut after a time" {
+	truncate -s 1M "$BATS_TEST_TMPDIR/disk"
+	guest "$WRITER; sleep 1000" --disk "$BATS_TEST_TMPDIR/disk" --power-cut-after 1.5
+	equal "$status" 120
+}
+
+@test "guest: a program with its libraries, and LVM" {
+	guest 'xxd --version; lvm version; pvs --version; truncate -s 32M disk; losetup /dev/loop0 disk
+		vgcreate v /dev/loop0 && lvcreate -an -Zn -L 8M -n l v && lvs --noheadings -o name v' --program xxd \
+		--module loop
+	equal "$status" 0
+	[[ $output == *"LVM version"* ]]
+	[[ ${lines[-1]} == "  l"* ]]
+}
+
+@test "guest: modules of a folder come before the kernel's own" {
+	local ours=$BATS_TEST_TMPDIR/ours release own
+	release=$(cat "$("$KMOD/fetch-kernel" "$KERNEL")/release")
+	own=$(find "$("$KMOD/fetch-kernel" "$KERNEL")/lib/modules/$release" -name 'dm-snapshot.ko*')
+	mkdir "$ours"
+	case $own in
+	*.xz) xz -dc "$own" >"$ours/dm-snapshot.ko" ;;
+	*) cp "$own" "$ours/dm-snapshot.ko" ;;
+	esac
+	guest 'modprobe -D dm-snapshot; modprobe dm-snapshot; dmsetup targets | grep -c snapshot' --modules "$ours"
+	equal "$status" 0
+	[[ $output == *"/updates/dm-snapshot.ko"* ]]
+	[[ $output != *"/kernel/drivers/md/dm-snapshot.ko"* ]]
+	equal "${lines[-1]}" 3
+	guest 'modprobe -D dm-snapshot' --modules upstream
+	[[ $output == *"/kernel/drivers/md/dm-snapshot.ko"* ]]
+}
+
+@test "guest: a shell on the terminal" {
+	# shellcheck disable=SC2016 # for the guest
+	printf '%s\n' '[ -t 0 ] && tty; echo "the answer is $((6 * 7))"; exit 5' >"$BATS_TEST_TMPDIR/input"
+	printf 'exec sh -i\n' >"$BATS_TEST_TMPDIR/script"
+	run bash -c '{ sleep 40 & cat "$1"; wait; } | "$2" --kernel "$3" --no-dmtool --terminal "$4"' - \
+		"$BATS_TEST_TMPDIR/input" "$KMOD/guest" "$KERNEL" "$BATS_TEST_TMPDIR/script"
+	equal "$status" 5
+	[[ $output == *"/dev/ttyS1"* ]]
+	[[ $output == *"the answer is 42"* ]]
 }
 
 @test "guest: wrong usage starts nothing" {

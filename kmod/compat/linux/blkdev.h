@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What block layers of the kernels that we name call by other names. */
+#ifndef DMFMT_COMPAT_BLKDEV_H
+#define DMFMT_COMPAT_BLKDEV_H
+
+#include_next <linux/blkdev.h>
+#include <linux/version.h>
+
+/* 6.5 has modes of its own for opening a block device */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+typedef fmode_t blk_mode_t;
+#define BLK_OPEN_READ FMODE_READ
+#define BLK_OPEN_WRITE FMODE_WRITE
+#endif
+
+/* 6.8 tells what the hardware can from what the user allows */
+static inline void dmfmt_limit_discards(struct queue_limits *limits, unsigned int sectors)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+	limits->max_hw_discard_sectors = limits->max_discard_sectors = sectors;
+#else
+	limits->max_hw_discard_sectors = sectors;
+#endif
+}
+
+#endif
