@@ -424,7 +424,8 @@ static int discard_part(struct dm_snapshot *s, sector_t sector, sector_t nr, str
 	sector = snap_sector(s, new) + within;
 	if (nr == s->chunk_sectors)
 		return __blkdev_issue_zeroout(s->cow->bdev, sector, nr, GFP_NOIO, part, 0);
-	return __blkdev_issue_discard(s->cow->bdev, sector, nr, GFP_NOIO, part);
+	__blkdev_issue_discard(s->cow->bdev, sector, nr, GFP_NOIO, part);
+	return 0;
 }
 
 /*

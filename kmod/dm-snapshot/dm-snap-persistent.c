@@ -145,8 +145,8 @@ static void header_encode(struct persistent *p, u32 valid)
 }
 
 /*
- * A new store: its first area is durably zero before there is a header, so that a crash can never leave a
- * header over what lay there before.
+ * A new store: its first area (and the header's chunk) is durably zero before there is a header, so that a
+ * crash can never leave a header over what lay there before.
  */
 static int create_store(struct persistent *p)
 {
@@ -155,7 +155,7 @@ static int create_store(struct persistent *p)
 
 	if (p->g.chunks < 2)
 		return -EIO;
-	r = blkdev_issue_zeroout(cow_bdev(p), s->chunk_sectors, s->chunk_sectors, GFP_KERNEL, 0);
+	r = blkdev_issue_zeroout(cow_bdev(p), 0, 2 * (sector_t)s->chunk_sectors, GFP_KERNEL, 0);
 	if (!r)
 		r = blkdev_issue_flush(cow_bdev(p));
 	if (r)

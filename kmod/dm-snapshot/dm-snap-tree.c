@@ -713,7 +713,7 @@ static bool join(struct snap_tree *t, struct path *p, const struct run *r, struc
 	struct run next = { .len = SNAP_TREE_RUN_MAX };
 	bool before, after;
 
-	before = p->pos && prev->old + prev->len == r->old && prev->new + prev->len == r->new &&
+	before = prev->old + prev->len == r->old && prev->new + prev->len == r->new &&
 		 prev->len < SNAP_TREE_RUN_MAX;
 	if (p->pos < leaf_nr(l))
 		leaf_get(l, p->pos, &next);
@@ -734,7 +734,8 @@ static bool join(struct snap_tree *t, struct path *p, const struct run *r, struc
 
 int snap_tree_insert(struct snap_tree *t, u64 old, u64 new)
 {
-	struct run r = { .old = old, .new = new, .len = 1 }, prev;
+	struct run r = { .old = old, .new = new, .len = 1 };
+	struct run prev = { .len = SNAP_TREE_RUN_MAX };		/* joins nothing */
 	struct path p;
 	int err = 0;
 

@@ -302,6 +302,7 @@ static int create_store(struct dm_snapshot *s, const char *type, const char *chu
 
 static int open_devices(struct dm_snapshot *s, struct dm_target *ti, const char *origin, const char *cow)
 {
+	dev_t cow_dev;
 	int r;
 
 	r = dm_get_device(ti, origin, s->is_merge ? BLK_OPEN_READ | BLK_OPEN_WRITE : BLK_OPEN_READ,
@@ -310,7 +311,7 @@ static int open_devices(struct dm_snapshot *s, struct dm_target *ti, const char 
 		ti->error = "Cannot get origin device";
 		return r;
 	}
-	if (dm_get_dev_t(cow) == s->origin->bdev->bd_dev) {
+	if (!dm_devt_from_path(cow, &cow_dev) && cow_dev == s->origin->bdev->bd_dev) {
 		ti->error = "COW device cannot be the same as origin device";
 		return -EINVAL;
 	}

@@ -71,7 +71,7 @@ struct chk {
 	uint64_t max_seq, nr_max;	/* of what was looked at one by one and is not free */
 	struct kind kinds[NR_KINDS];
 	bool n_damaged;		/* nothing that is taken for an entry need be one */
-	bool n_doubt;		/* that was said already */
+	bool n_unproven;	/* nothing says whether it is damaged or the device was cut */
 	uint32_t other_block;	/* the block size that n_blocks was made for, if that is another one */
 	unsigned passes;
 };
@@ -685,9 +685,6 @@ static int report_n_doubt(struct chk *c)
 				  c->g->block_size);
 	struct dmfmt_at at = at_field(c, 16, advice.s);
 
-	if (c->n_doubt)
-		return 0;
-	c->n_doubt = true;
 	return dmfmt_report_add(c->r, DMFMT_F_WC_N_DOUBT, &at, "superblock",
 				text("n_blocks %" PRIu64 ", but no block that is missing: the device may have its old size, and then every block is looked for in a wrong place",
 				     c->g->n_blocks).s,
@@ -718,8 +715,10 @@ static int report_n_damaged(struct chk *c)
 		o.bad += o.zero;
 	if (ret)
 		return ret;
-	if (o.bad * 64 <= o.nr)
-		return o.sure ? 0 : report_n_doubt(c);
+	if (o.bad * 64 <= o.nr) {
+		c->n_unproven = !o.sure;
+		return 0;
+	}
 	c->n_damaged = true;
 	ret = dmfmt_report_add(c->r, DMFMT_F_WC_N_DAMAGED, &at, "superblock",
 			       text("n_blocks %" PRIu64 ", but of %" PRIu64 " entries behind the first %"
@@ -764,19 +763,21 @@ static int report_lost_blocks(struct chk *c)
 				.nr_passes = c->passes + 1, .tolerant = true, .fn = lost_part, .arg = c };
 	int ret;
 
-	if (c->w->state != WC_TRUNCATED || c->other_block || !c->committed)
+	if (c->w->state != WC_TRUNCATED || c->other_block)
 		return 0;
+	if (!c->committed)
+		return c->n_unproven ? report_n_doubt(c) : 0;
 	ret = wc_load_losers(c->f);
 	if (ret)
 		return ret;
 	if (c->g->usable > c->g->metadata)
 		walk.first = (c->g->usable - c->g->metadata) / c->g->block_size;
 	ret = wc_walk_run(&walk);
-	/* nothing is lost: not even a number to be accepted would say that somebody has thought of it */
+	/* where nothing is lost, no number to be accepted would say that somebody has thought of it */
 	if (!ret && blocks_move(c) && c->w->entries == c->g->n_blocks &&
 	    !dmfmt_report_count(c->r, DMFMT_F_WC_BLOCK_LOST))
-		ret = report_n_doubt(c);
-	return ret;
+		c->n_unproven = true;
+	return ret || !c->n_unproven ? ret : report_n_doubt(c);
 }
 
 /* ---- the superblock, where no entries can be read ---------------------------------------------- */

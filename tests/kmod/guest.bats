@@ -176,15 +176,25 @@ done'
 	[[ $output == *"/kernel/drivers/md/dm-snapshot.ko"* ]]
 }
 
-@test "guest: a shell on the terminal" {
+@test "guest: a conversation on the terminal" {
+	local out=$BATS_TEST_TMPDIR/out rc=0 i
+	mkfifo "$BATS_TEST_TMPDIR/in"
 	# shellcheck disable=SC2016 # for the guest
-	printf '%s\n' '[ -t 0 ] && tty; echo "the answer is $((6 * 7))"; exit 5' >"$BATS_TEST_TMPDIR/input"
-	printf 'exec sh -i\n' >"$BATS_TEST_TMPDIR/script"
-	run bash -c '{ sleep 40 & cat "$1"; wait; } | "$2" --kernel "$3" --no-dmtool --terminal "$4"' - \
-		"$BATS_TEST_TMPDIR/input" "$KMOD/guest" "$KERNEL" "$BATS_TEST_TMPDIR/script"
-	equal "$status" 5
-	[[ $output == *"/dev/ttyS1"* ]]
-	[[ $output == *"the answer is 42"* ]]
+	printf '%s\n' 'tty; echo ready; read -r a b; echo "the sum is $((a + b))"; exit 5' >"$BATS_TEST_TMPDIR/script"
+	timeout 100 "$KMOD/guest" --kernel "$KERNEL" --no-dmtool --terminal "$BATS_TEST_TMPDIR/script" \
+		<"$BATS_TEST_TMPDIR/in" >"$out" 2>&1 3>&- &
+	exec 8>"$BATS_TEST_TMPDIR/in"
+	for ((i = 0; i < 300; i++)); do
+		! grep -q ready "$out" || break
+		sleep 0.2
+	done
+	echo 19 23 >&8
+	wait $! || rc=$?
+	exec 8>&-
+	cat "$out"
+	equal "$rc" 5
+	grep -q '^/dev/ttyS1' "$out"
+	grep -q 'the sum is 42' "$out"
 }
 
 @test "guest: wrong usage starts nothing" {

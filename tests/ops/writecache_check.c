@@ -430,7 +430,7 @@ static void test_n_blocks(void)
 	says("F superblock.n_blocks_absurd 1");
 	put(16, 8, 1ull << 47);
 	memset(image + 64, 0xff, size - 64);
-	says("F device.truncated 1, F superblock.n_blocks_above_index 1, W superblock.kernel_memory 1");
+	says("F device.truncated 1, F superblock.n_blocks_above_index 1, W superblock.kernel_memory 1, F superblock.n_blocks_unproven 1");
 	worked_example(0);
 	put(16, 8, 12);
 	says("W superblock.n_blocks_below_device 1, " NOTES);

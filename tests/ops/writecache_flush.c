@@ -17,6 +17,7 @@
  * eyes.  The number of states is printed.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "../lib/tap.h"
@@ -40,6 +41,7 @@ struct shape {
 	unsigned ties;			/* and so many have an equal twin */
 	unsigned cut;			/* data blocks that the device lost; 1000: entries as well */
 	bool full;			/* no free, uncommitted or superseded ones */
+	bool alone;			/* no two committed entries of a sector have the same seq_count */
 };
 
 struct images {
@@ -141,6 +143,18 @@ static void choose(struct images *m)
 
 		memcpy(entry_at(m, m->cache, b), entry_at(m, m->cache, a), 16);
 	}
+}
+
+/* an entry that ties with a later one becomes free */
+static void untie(struct images *m)
+{
+	unsigned i, j;
+
+	for (i = 0; i < m->s->nr; i++)
+		for (j = i + 1; j < m->s->nr && seq_of(m, m->cache, i) < m->s->seq; j++)
+			if (sector_of(m, m->cache, i) == sector_of(m, m->cache, j) &&
+			    seq_of(m, m->cache, i) == seq_of(m, m->cache, j))
+				put_le64(entry_at(m, m->cache, i) + 8, FREE);
 }
 
 /* bytes of the origin in block @sector, clipped */
@@ -245,6 +259,8 @@ static void make(struct images *m, const struct shape *s)
 	put_le64(m->cache + m->start + 16, s->nr);
 	put_le64(m->cache + m->start + 24, s->seq);
 	choose(m);
+	if (s->alone)
+		untie(m);
 	for (i = 0; i < s->nr; i++) {
 		fill(m->cache + block_at(m, i), s->block, 100 + i);
 		if (i % 5 == 3)		/* every fifth is zero */
@@ -628,7 +644,7 @@ static const struct shape shapes[] = {
 	{ .name = "512, everything dirty", .block = 512, .logical = 512, .nr = 64, .origin_blocks = 200,
 	  .seq = 3, .full = true },
 	{ .name = "512, truncated", .block = 512, .logical = 512, .nr = 80, .origin_blocks = 120, .seq = 5,
-	  .cut = 33, .beyond = 3, .window = 12 },
+	  .cut = 33, .beyond = 3, .window = 12, .alone = true },
 	{ .name = "4096, truncated by one block", .block = 4096, .logical = 4096, .nr = 40,
 	  .origin_blocks = 50, .seq = 5, .cut = 1 },
 	{ .name = "512, truncated within the entries", .block = 512, .logical = 512, .nr = 160,
@@ -814,7 +830,7 @@ static const struct shape small = {
 };
 static const struct shape one_window = {
 	.name = "2048, 60 entries", .block = 2048, .logical = 512, .nr = 60, .origin_blocks = 90, .seq = 5,
-	.last_sectors = 2,
+	.last_sectors = 2, .alone = true,
 };
 
 static void each_bad_block(void)
@@ -891,18 +907,66 @@ static void verify_sees_lost_writes(void)
 	keep_going(&small, DMFMT_WRITEBACK_VERIFY, bad_two, 3, 2);
 }
 
-/* entries that cannot be read: their sector is left alone, all others are flushed */
+/* two committed entries of one block of the origin that nothing else has; @m: full */
+static void two_copies(struct images *m, unsigned a, uint64_t seq_a, unsigned b, uint64_t seq_b)
+{
+	unsigned i, nr = 0;
+
+	for (i = 0; i < m->s->nr; i++)
+		if (sector_of(m, m->cache, i) == (uint64_t)nr * (m->s->block / 512)) {
+			nr++;
+			i = UINT_MAX;
+		}
+	put_entry(m, a, nr, seq_a);
+	put_entry(m, b, nr, seq_b);
+	memcpy(m->expected, m->origin, m->origin_size);
+	lay_over(m, m->cache, m->expected);
+	count(m, m->cache);
+}
+
+static bool origin_has(const struct images *m, const uint8_t *origin, unsigned entry)
+{
+	return !memcmp(origin + sector_of(m, m->cache, entry) * 512, m->cache + block_at(m, entry),
+		       m->s->block);
+}
+
+static void begin_copies(struct trial *t, const struct shape *s, unsigned a, uint64_t seq_a, unsigned b,
+			 uint64_t seq_b)
+{
+	begin(t, s);
+	two_copies(&t->m, a, seq_a, b, seq_b);
+	dmfmt_dev_close(t->cache);
+	dmfmt_dev_close(t->origin);
+	dmfmt_world_free(t->w);
+	t->w = dmfmt_world_new();
+	EQ(dmfmt_world_add(t->w, ctx, t->m.cache, t->m.cache_size, 512, false, "cache", &t->cache_id,
+			   &t->cache), 0);
+	EQ(dmfmt_world_add(t->w, ctx, t->m.origin, t->m.origin_size, 512, false, "origin", &t->origin_id,
+			   &t->origin), 0);
+}
+
+static const struct shape of_120 = {
+	.name = "512, 120 entries", .block = 512, .logical = 512, .nr = 120, .origin_blocks = 400, .seq = 5,
+	.full = true,
+};
+
+/*
+ * Entries that cannot be read: all others are copied, and nothing becomes free, because one of those may
+ * be an older copy that would come back.
+ */
 static void unreadable_entries(void)
 {
 	struct dmfmt_writeback_opts o = { .flags = DMFMT_WRITEBACK_KEEP_GOING };
 	struct dmfmt_writeback_result r;
 	uint8_t *cache, *origin;
+	unsigned copied;
 	struct trial t;
-	unsigned i, others = 0;
 
-	begin(&t, &shapes[6]);
+	/* the older copy lies in the sector that cannot be read */
+	begin_copies(&t, &of_120, 0, 3, 65, 1);
+	copied = t.m.dirty - 32 + 1;
 	t.from.reading = true;
-	add_place(&t.from, 512, 512);	/* entries 28 to 59 */
+	add_place(&t.from, 1024, 512);	/* entries 60 to 91 */
 	use_bad(&t);
 	EQ(flush_with(&t.m, t.cache, t.origin, &o, &r), -EUCLEAN);
 	CHECK(strstr(dmfmt_ctx_error(ctx), "32 blocks are lost, expected --keep-going --accept-loss=32"));
@@ -911,20 +975,86 @@ static void unreadable_entries(void)
 	o.accept_loss = 32;
 	EQ(flush_with(&t.m, t.cache, t.origin, &o, &r), 0);
 	EQ(r.failed, 32);
-	EQ(r.records, t.m.dirty - 32);
+	EQ(r.records, 0);
+	EQ(r.records_left, copied);
+	EQ(r.bytes, (uint64_t)copied * 512);
+	EQ(t.cache->bytes_written, 0);
 	mark(t.origin);
 	contents(&t, false, &cache, &origin);
-	for (i = 0; i < t.m.entries; i++) {
-		bool unseen = i >= 28 && i < 60;
-
-		EQ(seq_of(&t.m, cache, i), unseen ? seq_of(&t.m, t.m.cache, i) : FREE);
-		others += !unseen;
-	}
-	EQ(others, r.records);
+	CHECK(!memcmp(cache, t.m.cache, t.m.cache_size));
+	CHECK(origin_has(&t.m, origin, 0));
 	CHECK(shows_expected(&t.m, cache, origin));
 	free(cache);
 	free(origin);
+	/* readable again: the newest is what is served, and what a flush brings home */
+	t.from.reading = false;
+	o.flags = 0;
+	EQ(flush_with(&t.m, t.cache, t.origin, &o, &r), 0);
+	contents(&t, true, &cache, &origin);
+	CHECK(!memcmp(origin, t.m.expected, t.m.origin_size));
+	EQ(in_use(&t.m, cache), 0);
+	free(cache);
+	free(origin);
 	end(&t);
+}
+
+/*
+ * Copies with equal seq_counts, and blocks of them that cannot be read (@bad: 1 the lower entry's, 2 the
+ * higher's): what can be read is on the origin, or still in the cache.
+ */
+static void tied_blocks(void)
+{
+	struct dmfmt_writeback_opts o = { .flags = DMFMT_WRITEBACK_KEEP_GOING };
+	struct dmfmt_writeback_result r;
+	uint8_t *cache, *origin;
+	struct trial t;
+	unsigned bad;
+
+	for (bad = 0; bad < 4; bad++) {
+		begin_copies(&t, &of_120, 1, 2, 7, 2);
+		t.from.reading = true;
+		if (bad & 1)
+			add_place(&t.from, block_at(&t.m, 1), 512);
+		if (bad & 2)
+			add_place(&t.from, block_at(&t.m, 7), 512);
+		use_bad(&t);
+		EQ(flush_with(&t.m, t.cache, t.origin, &o, &r), 0);
+		EQ(r.failed, bad == 3);
+		EQ(r.records_left, bad == 3);
+		contents(&t, true, &cache, &origin);
+		EQ(in_use(&t.m, cache), bad == 3);
+		if (bad == 3)
+			EQ(seq_of(&t.m, cache, 7), 2);
+		else
+			CHECK(origin_has(&t.m, origin, bad == 2 ? 1 : 7));
+		CHECK(rest_untouched(&t.m, cache));
+		free(cache);
+		free(origin);
+		end(&t);
+	}
+}
+
+/* the one with the higher index was cut off with the device: the other is as good */
+static void tied_and_cut(void)
+{
+	struct dmfmt_writeback_opts o = { .flags = DMFMT_WRITEBACK_KEEP_GOING | DMFMT_WRITEBACK_ACCEPT_LOSS,
+					  .accept_loss = 1 };
+	struct dmfmt_writeback_result r;
+	struct dmfmt_dev *c, *d;
+	struct images m;
+
+	make(&m, &of_120);
+	two_copies(&m, 1, 2, 119, 2);
+	m.cache_size -= 512;
+	c = buffer_dev(m.cache, m.cache_size, 512);
+	d = buffer_dev(m.origin, m.origin_size, 512);
+	EQ(flush_with(&m, c, d, &o, &r), 0);
+	EQ(r.failed, 0);
+	EQ(r.records_left, 0);
+	CHECK(origin_has(&m, m.origin, 1));
+	dmfmt_dev_close(c);
+	dmfmt_dev_close(d);
+	unmake(&m);
 }
 
 /* ---- errors ------------------------------------------------------------------------------------------- */
@@ -1352,6 +1482,8 @@ int main(void)
 	RUN(stops_at_bad_block);
 	RUN(verify_sees_lost_writes);
 	RUN(unreadable_entries);
+	RUN(tied_blocks);
+	RUN(tied_and_cut);
 	RUN(each_error);
 	RUN(patches);
 	RUN(patch_keeps_going);

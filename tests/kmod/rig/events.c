@@ -120,19 +120,31 @@ static void forget(struct record *r, size_t i)
 	r->ev[i].e.id = 0;
 }
 
-/* the last event before @i of @kind on @dev, or SIZE_MAX if a write of that device comes before it */
-static size_t last_before(const struct record *r, size_t i, uint32_t kind, unsigned dev)
+/* the last write or flush of @dev before event @i of the same scenario, or SIZE_MAX */
+static size_t last_before(const struct record *r, size_t i, unsigned dev)
 {
 	while (i--) {
 		const struct rig_event *e = &r->ev[i].e;
 
 		if (e->kind == RIG_MARK && strstr((char *)r->ev[i].data, "scenario"))
 			break;
-		if (e->dev != dev || (e->kind != RIG_WRITE && e->kind != RIG_FLUSH))
-			continue;
-		return e->kind == kind ? i : SIZE_MAX;
+		if (e->dev == dev && (e->kind == RIG_WRITE || e->kind == RIG_FLUSH))
+			return i;
 	}
 	return SIZE_MAX;
+}
+
+/* forget all flushes of @dev between its last write and event @i; dm sends more than one */
+static bool forget_flushes(struct record *r, size_t i, unsigned dev)
+{
+	bool any = false;
+	size_t at = i;
+
+	while ((at = last_before(r, at, dev)) != SIZE_MAX && r->ev[at].e.kind == RIG_FLUSH) {
+		forget(r, at);
+		any = true;
+	}
+	return any;
 }
 
 /* two events change places, but not their numbers: acknowledgements stay where they were */
@@ -152,42 +164,26 @@ static void exchange(struct record *r, size_t a, size_t b)
 
 static bool drop_flush(struct plant *p)
 {
-	size_t at;
-
-	if (!is_area_write(p) || model_merging(p->m))
-		return false;
-	at = last_before(p->r, p->i, RIG_FLUSH, p->r->ev[p->i].e.dev);
-	if (at == SIZE_MAX)
-		return false;
-	forget(p->r, at);
-	return true;
+	return is_area_write(p) && !model_merging(p->m) &&
+	       forget_flushes(p->r, p->i, p->r->ev[p->i].e.dev);
 }
 
 static bool drop_merge_flush(struct plant *p)
 {
-	size_t at;
-
-	if (!is_area_write(p) || !model_merging(p->m))
-		return false;
-	at = last_before(p->r, p->i, RIG_FLUSH, p->m->origin.dev);
-	if (at == SIZE_MAX)
-		return false;
-	forget(p->r, at);
-	return true;
+	return is_area_write(p) && model_merging(p->m) && forget_flushes(p->r, p->i, p->m->origin.dev);
 }
 
-/* the data before the flush that precedes the area */
+/* the last data before the flush that precedes the area */
 static bool swap(struct plant *p)
 {
 	unsigned dev = p->r->ev[p->i].e.dev;
-	size_t at;
+	size_t at = p->i;
 
 	if (!is_area_write(p) || model_merging(p->m))
 		return false;
-	at = last_before(p->r, p->i, RIG_FLUSH, dev);
-	if (at == SIZE_MAX)
-		return false;
-	at = last_before(p->r, at, RIG_WRITE, dev);
+	do
+		at = last_before(p->r, at, dev);
+	while (at != SIZE_MAX && p->r->ev[at].e.kind == RIG_FLUSH);
 	if (at == SIZE_MAX || store_of_area(p->m, dev, p->r->ev[at].e.offset, p->r->ev[at].e.length))
 		return false;
 	exchange(p->r, at, p->i);

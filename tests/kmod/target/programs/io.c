@@ -12,7 +12,7 @@
 
 #include "io.h"
 
-#define NOTES 60
+#define NOTES 200
 #define NOTE_BYTES 160
 
 /* ---- random numbers, time --------------------------------------------------------------------------- */
@@ -21,7 +21,9 @@ static __thread uint64_t rnd_state = 1;
 
 void rnd_seed(uint64_t seed)
 {
-	rnd_state = seed * 0x9e3779b97f4a7c15u + 1;
+	rnd_state = seed;
+	/* neighbours would else give the same numbers, one step apart */
+	rnd_state = rnd() ^ seed << 32;
 }
 
 uint64_t rnd(void)

@@ -14,7 +14,7 @@ refused() {
 	make refused "$4"
 	[ $made != ok ] || dmsetup remove refused
 	is "$1: errno" "$made" "$2"
-	has "$1: message" "$(dmesg -c)" ": $3"
+	has "$1: message" "$(dmesg -c)" "$3"
 }
 
 # the words of a table line, in the order in which they are looked at
@@ -66,13 +66,13 @@ do_ctor() {
 	refused "bad magic" ENXIO "Failed to read snapshot metadata" "0 64 snapshot $o $M/bad P 8"
 	refused "version 2" EINVAL "Failed to read snapshot metadata" "0 64 snapshot $o $M/v2 P 8"
 	refused "short device" EIO "Failed to read snapshot metadata" "0 64 snapshot $o $M/short P 32"
-	refused "longer than the origin" EINVAL "too small for target" "0 128 snapshot $o $c P 8"
 	refused "origin without argument" EINVAL "origin: incorrect number of arguments" \
 		"0 64 snapshot-origin"
 	refused "origin with two arguments" EINVAL "origin: incorrect number of arguments" \
 		"0 64 snapshot-origin $o $c"
 	refused "origin of nothing" ENXIO "Cannot get target device" "0 64 snapshot-origin 99:99"
 	is "nothing was written" "$(map c 8 0 64)" ........
+	refused "longer than the origin" EINVAL "too small for target" "0 128 snapshot $o $c P 8"
 	# and what is right is taken
 	snap s o d P 8
 	is "a right table" $made ok
