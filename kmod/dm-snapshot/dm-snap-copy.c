@@ -52,7 +52,8 @@ int snap_copy_init(struct dm_snapshot *s)
 {
 	unsigned int order = wanted_order(s);
 
-	s->reserve = new_copy(s, min(order, RESERVE_ORDER_MAX), GFP_KERNEL | __GFP_NOWARN);
+	/* in a handover the origin is suspended: nothing may wait for its I/O */
+	s->reserve = new_copy(s, min(order, RESERVE_ORDER_MAX), GFP_NOIO | __GFP_NOWARN);
 	if (!s->reserve)
 		return -ENOMEM;
 	s->reserve->reserved = true;

@@ -392,7 +392,7 @@ int snap_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error)
 	return DM_ENDIO_INCOMPLETE;
 }
 
-/* ends a bio that snap_end_io() has kept */
+/* ends a bio that snap_end_io() may have kept */
 static void end_kept_bio(struct bio *bio, blk_status_t status)
 {
 	/* the first completion has accounted for these */
@@ -711,7 +711,7 @@ static void todo_run(struct snap_todo *t)
 	while ((bio = bio_list_pop(&t->full)))
 		end_kept_bio(bio, bio->bi_status);
 	while ((bio = bio_list_pop(&t->fail)))
-		bio_io_error(bio);
+		end_kept_bio(bio, BLK_STS_IOERR);
 	while ((bio = bio_list_pop(&t->cow)))
 		submit_bio_noacct(bio);
 	while ((bio = bio_list_pop(&t->origin)))
@@ -1055,7 +1055,7 @@ int snap_io_init(struct dm_snapshot *s)
 	r = mempool_init_slab_pool(&s->pending_pool, SNAP_PENDING_POOL, pending_cache);
 	if (r)
 		return r;
-	s->wq = alloc_workqueue("dm-snapshot", WQ_MEM_RECLAIM, 1);
+	s->wq = alloc_workqueue("dm-snapshot", WQ_MEM_RECLAIM | WQ_PERCPU, 1);
 	if (!s->wq) {
 		mempool_exit(&s->pending_pool);
 		return -ENOMEM;

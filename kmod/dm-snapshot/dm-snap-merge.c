@@ -228,9 +228,10 @@ static void merge_ended(struct snap_merge *m, bool failed)
 
 	spin_lock_irq(&s->lock);
 	m->failed = failed;
-	s->event = !m->told;
-	m->told = true;
-	snap_kick(s);
+	if (!m->told) {
+		m->told = s->event = true;
+		snap_kick(s);
+	}
 	spin_unlock_irq(&s->lock);
 }
 
@@ -309,7 +310,7 @@ int snap_merge_init(struct dm_snapshot *s)
 	INIT_WORK(&m->work, merge_work);
 	init_waitqueue_head(&m->wait);
 	bio_list_init(&m->held);
-	m->wq = alloc_workqueue("dm-snap-merge", WQ_MEM_RECLAIM, 1);
+	m->wq = alloc_workqueue("dm-snap-merge", WQ_MEM_RECLAIM | WQ_PERCPU, 1);
 	if (!m->wq)
 		return -ENOMEM;
 	return alloc_pieces(m);

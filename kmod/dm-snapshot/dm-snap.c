@@ -45,7 +45,7 @@ static struct snap_origin *new_origin(struct block_device *bdev)
 		kfree(o);
 		return NULL;
 	}
-	o->wq = alloc_workqueue("dm-snap-origin", WQ_MEM_RECLAIM, 1);
+	o->wq = alloc_workqueue("dm-snap-origin", WQ_MEM_RECLAIM | WQ_PERCPU, 1);
 	if (!o->wq) {
 		percpu_free_rwsem(&o->sem);
 		kfree(o);

@@ -261,6 +261,53 @@ static void what_somebody_may_still_want(void)
 	free(s.v);
 }
 
+/* blocks that are alive, but not where a sample looks; and blocks whose size is not proven */
+static void what_a_sample_does_not_see(void)
+{
+	struct image s = new_image(64 + 16 * 20000 + 448 + 20000 * 512, true);
+	static const unsigned live[] = { 3, 15 };
+	unsigned k;
+	uint64_t i;
+
+	set_superblock(&s, 512, most_blocks(s.size, 512), 5);
+	for (i = 0; i < sb_blocks(&s); i++)
+		set_entry(&s, i, i > 9000 && i < 17000 ? 3 * i : WC_FREE, i > 9000 && i < 17000 ? 3 : WC_FREE);
+	memset(s.v, 0, 64);
+	refused(&s, "7999 entries of blocks of 512 bytes are alive");
+	free(s.v);
+	for (k = 0; k < 2; k++) {
+		s = new_image(65536, true);
+		set_superblock(&s, 4096, 15, 5);
+		memset(s.v + 64, 0, 4096 - 64);
+		for (i = 0; i < 15; i++)
+			set_entry(&s, i, i < live[k] ? 128 * i + 128 : WC_FREE, i < live[k] ? 3 : WC_FREE);
+		memset(s.v, 0, 64);
+		refused(&s, k ? "15 entries of blocks of " : "3 entries of blocks of ");
+		free(s.v);
+	}
+}
+
+/* a new cache over several old ones: no superblock is left inside of it, whatever lies before it */
+static void over_other_superblocks(void)
+{
+	static const unsigned pages[] = { 0, 3, 8, 9, 30, 200 };
+	struct image s = new_image(256 * 4096, true);
+	unsigned i;
+
+	for (i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
+		s.start = pages[i] * 4096;
+		set_superblock(&s, 512, 20, 2);
+		CHECK(fate(&s) == LOADS);
+	}
+	s.start = 5 * 4096;
+	EQ(create_image(&s, 512, DMFMT_CREATE_FORCE), 0);
+	for (i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
+		s.start = pages[i] * 4096;
+		EQ(fate(&s), pages[i] < 5 ? LOADS : REFUSES);
+	}
+	free(s.v);
+}
+
 /* ---- a dump, kept ------------------------------------------------------------------------------ */
 
 struct dump {
@@ -759,6 +806,8 @@ int main(void)
 	RUN(what_the_kernel_refuses);
 	RUN(what_works_not_everywhere);
 	RUN(what_somebody_may_still_want);
+	RUN(what_a_sample_does_not_see);
+	RUN(over_other_superblocks);
 	RUN(dump_and_restore);
 	RUN(truncated);
 	RUN(dumps_that_are_none);

@@ -564,16 +564,16 @@ static void bad_block(void)
 	free(s.first.v);
 }
 
-/* a sector that cannot be read until it was written */
+/* bytes that cannot be read until they were written */
 struct hole {
 	struct dmfmt_layer l;
-	uint64_t at;
+	uint64_t at, len;
 	bool healed;
 };
 
 static bool in_hole(const struct hole *h, uint64_t off, size_t len)
 {
-	return !h->healed && off < h->at + 512 && h->at < off + len;
+	return !h->healed && off < h->at + h->len && h->at < off + len;
 }
 
 static int hole_read(struct dmfmt_layer *l, uint64_t off, void *buf, size_t len)
@@ -605,18 +605,25 @@ static void hole_close(struct dmfmt_layer *l)
 static const struct dmfmt_layer_ops hole_ops = { .name = "hole", .read = hole_read, .write = hole_write,
 						 .flush = hole_flush, .close = hole_close };
 
+static struct hole *with_hole(const struct image *s, uint64_t at, uint64_t len, struct dmfmt_dev **dev)
+{
+	struct hole *h = calloc(1, sizeof(*h));
+
+	*h = (struct hole){ .l.ops = &hole_ops, .at = at, .len = len };
+	EQ(dmfmt_dev_open_buffer(ctx, s->v, s->size, dev), 0);
+	dmfmt_dev_push(*dev, &h->l);
+	return h;
+}
+
 /* 32 entries cannot be read: they become free, nothing else changes */
 static void bad_entries(void)
 {
 	struct scene s = { .first = base(512, 120, 0), .o.flags = DMFMT_REPAIR_YES };
 	struct image before = copy_of(&s.first);
-	struct hole *h = calloc(1, sizeof(*h));
 	struct dmfmt_summary sum = { 0 };
 	struct dmfmt_dev *dev = NULL;
+	struct hole *h = with_hole(&s.first, 1024, 512, &dev);
 
-	*h = (struct hole){ .l.ops = &hole_ops, .at = 1024 };
-	EQ(dmfmt_dev_open_buffer(ctx, s.first.v, s.first.size, &dev), 0);
-	dmfmt_dev_push(dev, &h->l);
 	EQ(repair(&s, dev, NULL, 0, &sum), 0);
 	CHECK(sum.fatal && sum.loss == 32 && !sum.mended && same(&s.first, &before));
 	EQ(repair(&s, dev, NULL, 31, &sum), -EUCLEAN);
@@ -628,6 +635,212 @@ static void bad_entries(void)
 	dmfmt_dev_close(dev);
 	free(before.v);
 	free(s.first.v);
+}
+
+/* the same with an undo file: what could not be read stays free, everything else comes back */
+static void bad_entries_undone(void)
+{
+	struct scene s = { .first = base(512, 120, 0), .o.flags = DMFMT_REPAIR_YES };
+	struct image before = copy_of(&s.first);
+	struct dmfmt_dev *dev = NULL, *file = NULL;
+	struct dmfmt_world *w = dmfmt_world_new();
+	struct dmfmt_summary sum = { 0 };
+	struct dmfmt_undo *u = NULL;
+	struct hole *h;
+	uint64_t a = free_entry(&s.first, 90);
+	unsigned id;
+
+	/* a pair that is mended in the same run, in sectors that can be read */
+	set_entry(&s.first, a, 3000, 5);
+	set_entry(&s.first, free_entry(&s.first, 95), 3000, 5);
+	memcpy(before.v, s.first.v, s.first.size);
+	h = with_hole(&s.first, 1024, 512, &dev);
+	EQ(dmfmt_world_add(w, ctx, NULL, 0, 512, true, "undo", &id, &file), 0);
+	EQ(dmfmt_dev_set_undo_dev(dev, file, "test"), 0);
+	EQ(repair(&s, dev, NULL, 32, &sum), 0);
+	CHECK(sum.mended && !sum.fatal && !sum.repairable);
+	EQ(dmfmt_dev_sync(dev), 0);
+	CHECK(h->healed);
+	EQ(dmfmt_undo_finish(dev), 0);
+	EQ(entry_seq(&s.first, 60), WC_FREE);
+	EQ(entry_seq(&s.first, a), WC_FREE);
+	dmfmt_dev_close(dev);
+	EQ(dmfmt_dev_open_buffer(ctx, s.first.v, s.first.size, &dev), 0);
+	EQ(dmfmt_undo_open_dev(ctx, file, &u), 0);
+	EQ(dmfmt_undo_apply(u, dev), 0);
+	memset(before.v + 1024, 0xff, 512);
+	CHECK(same(&s.first, &before));
+	dmfmt_undo_close(u);
+	dmfmt_dev_close(dev);
+	dmfmt_dev_close(file);
+	dmfmt_world_free(w);
+	free(before.v);
+	free(s.first.v);
+}
+
+/* what cannot be read begins behind the superblock: not a byte behind its sector is written */
+static void bad_first_entries(void)
+{
+	struct scene s = { .first = base(512, 120, 0), .o.flags = DMFMT_REPAIR_YES };
+	struct image before;
+	struct dmfmt_summary sum = { 0 };
+	struct dmfmt_dev *dev = NULL;
+
+	set_entry(&s.first, 29, 3992, 5);
+	before = copy_of(&s.first);
+	with_hole(&s.first, 64, 448, &dev);
+	EQ(repair(&s, dev, NULL, 28, &sum), 0);
+	CHECK(sum.mended && !sum.fatal);
+	memset(before.v + 64, 0xff, 448);
+	CHECK(same(&s.first, &before));
+	dmfmt_dev_close(dev);
+	free(before.v);
+	free(s.first.v);
+}
+
+/* with 4096-byte blocks that begin elsewhere than the cache, one of them costs its own entries alone */
+static void bad_device_block(void)
+{
+	struct scene s = { .first = base(512, 1000, 512), .o.flags = DMFMT_REPAIR_YES };
+	struct dmfmt_summary sum = { 0 };
+	struct dmfmt_dev *dev = NULL;
+
+	with_hole(&s.first, 4096, 4096, &dev);
+	dev->block = 4096;
+	EQ(repair(&s, dev, NULL, 0, &sum), 0);
+	EQ(sum.loss, 256);
+	dmfmt_dev_close(dev);
+	free(s.first.v);
+}
+
+/* a data block that only reading finds bad: what a check with the data finds is what is mended */
+static void bad_data(void)
+{
+	struct scene s = { .first = base(1024, 90, 512), .o.flags = DMFMT_REPAIR_YES };
+	struct dmfmt_summary sum = { 0 };
+	struct dmfmt_dev *dev = NULL;
+	uint64_t e = free_entry(&s.first, 40);
+
+	set_entry(&s.first, e, 3992, 5);
+	with_hole(&s.first, (uint64_t)(block_at(&s.first, e) - s.first.v), 512, &dev);
+	EQ(repair(&s, dev, NULL, 1, &sum), -EUCLEAN);
+	CHECK(entry_seq(&s.first, e) == 5);
+	s.o.flags |= DMFMT_REPAIR_DATA;
+	EQ(repair(&s, dev, NULL, 1, &sum), 0);
+	CHECK(sum.mended && !sum.fatal && !sum.loss);
+	CHECK(entry_seq(&s.first, e) == WC_FREE);
+	dmfmt_dev_close(dev);
+	free(s.first.v);
+}
+
+/*
+ * Two copies with equal seq_counts, and the higher one's block is bad: the other one stays.  A second
+ * pair, sound, loses its lower entry: that one's block is kept although a loss was accepted elsewhere.
+ */
+static void bad_tied_block(unsigned flags, uint64_t accept)
+{
+	struct scene s = { .first = base(1024, 90, 512), .o.flags = flags };
+	struct dmfmt_dev *dev = NULL, *side = NULL;
+	struct dmfmt_world *w = dmfmt_world_new();
+	struct dmfmt_summary sum = { 0 };
+	uint64_t a, b, c, d;
+	uint8_t kept[1024];
+	unsigned id;
+
+	a = free_entry(&s.first, 10);
+	set_entry(&s.first, a, 3992, 5);
+	b = free_entry(&s.first, a + 1);
+	set_entry(&s.first, b, 3992, 5);
+	c = free_entry(&s.first, b + 1);
+	set_entry(&s.first, c, 3984, 5);
+	d = free_entry(&s.first, c + 1);
+	set_entry(&s.first, d, 3984, 5);
+	CHECK(a < b && b < c && c < d);
+	EQ(dmfmt_dev_open_buffer(ctx, s.first.v, s.first.size, &dev), 0);
+	EQ(dmfmt_world_add(w, ctx, NULL, 0, 512, true, "side", &id, &side), 0);
+	dev->bad = malloc(sizeof(*dev->bad));
+	dev->bad[0] = (struct dmfmt_range){ (uint64_t)(block_at(&s.first, b) - s.first.v), 512 };
+	dev->nr_bad = 1;
+	EQ(repair(&s, dev, side, accept, &sum), 0);
+	CHECK(sum.mended);
+	EQ(entry_seq(&s.first, a), 5);
+	EQ(entry_seq(&s.first, b), WC_FREE);
+	EQ(entry_seq(&s.first, c), WC_FREE);
+	EQ(entry_seq(&s.first, d), 5);
+	CHECK(side->size >= (c + 1) * 1024);
+	EQ(dmfmt_dev_read(side, c * 1024, kept, 1024), 0);
+	CHECK(!memcmp(kept, block_at(&s.first, c), 1024));
+	/* nothing is left to be said */
+	EQ(repair(&s, dev, NULL, 0, &sum), 0);
+	CHECK(!sum.fatal && !sum.repairable);
+	dmfmt_dev_close(dev);
+	dmfmt_dev_close(side);
+	dmfmt_world_free(w);
+	free(s.first.v);
+}
+
+static void bad_tied_blocks(void)
+{
+	bad_tied_block(0, 0);
+	bad_tied_block(DMFMT_REPAIR_YES, 1);
+}
+
+/* ---- one entry of zeros ------------------------------------------------------------------ */
+
+static struct image one_zero(uint64_t n, uint32_t version)
+{
+	struct image s = new_image(meta_bytes(n, 4096) + n * 4096, true);
+	uint64_t i;
+
+	set_superblock(&s, 4096, n, 3);
+	for (i = 0; i < n; i++)
+		set_entry(&s, i, WC_FREE, WC_FREE);
+	set_entry(&s, n - 1, 0, 0);
+	put_le(s.v, 0, 4);
+	put_le(s.v + 4, version, 4);
+	return s;
+}
+
+static void zero_is_free(const struct scene *s, const struct image *e)
+{
+	EQ(entry_seq(e, sb_blocks(e) - 1), WC_FREE);
+	CHECK(!served(e, 0));
+	EQ(sb_seq(e), 3);
+	(void)s;
+}
+
+static void zero_is_served(const struct scene *s, const struct image *e)
+{
+	EQ(entry_seq(e, sb_blocks(e) - 1), 0);
+	CHECK(served(e, 0) == block_at(e, sb_blocks(e) - 1));
+	(void)s;
+}
+
+/* the rest of a wipe is unknown, and its block kept; where no wipe can have been it is a block */
+static void one_zero_entry(void)
+{
+	static const uint64_t counts[] = { 29, 61, 93 };
+	struct scene s;
+	unsigned i;
+
+	for (i = 0; i < 3; i++) {
+		s = (struct scene){ .name = "one zero of a wipe", .first = one_zero(counts[i], 1),
+				    .o.flags = DMFMT_REPAIR_YES | DMFMT_REPAIR_REBUILD_HEADER };
+		s.gone[s.nr_gone++] = counts[i] - 1;
+		run_whole(&s, zero_is_free);
+		free(s.first.v);
+		free(s.want.v);
+	}
+	s = (struct scene){ .name = "8 bytes wiped", .first = one_zero(29, 0),
+			    .o.flags = DMFMT_REPAIR_YES | DMFMT_REPAIR_REBUILD_HEADER };
+	run_whole(&s, zero_is_served);
+	free(s.first.v);
+	free(s.want.v);
+	s = (struct scene){ .name = "behind what a wipe reaches", .first = one_zero(253, 1),
+			    .o.flags = DMFMT_REPAIR_YES | DMFMT_REPAIR_REBUILD_HEADER };
+	run_whole(&s, zero_is_served);
+	free(s.first.v);
+	free(s.want.v);
 }
 
 /* ---- what is refused, and writes nothing ------------------------------------------------- */
@@ -718,6 +931,12 @@ int main(void)
 	RUN(rolled_back);
 	RUN(bad_block);
 	RUN(bad_entries);
+	RUN(bad_entries_undone);
+	RUN(bad_first_entries);
+	RUN(bad_device_block);
+	RUN(bad_data);
+	RUN(bad_tied_blocks);
+	RUN(one_zero_entry);
 	RUN(refusals);
 	printf("# %" PRId64 " states\n", total_states);
 	dmfmt_ctx_free(ctx);

@@ -1174,6 +1174,8 @@ static void op_reboot(void)
 
 	note("%lu: reboot", m.op);
 	org_close();
+	/* a merge must not go on without those that copy what it overwrites */
+	must(dm_remove(&m.org), "org: remove");
 	for (i = 0; i < SNAPSHOTS; i++) {
 		struct snapshot *s = &m.snap[i];
 
@@ -1184,7 +1186,6 @@ static void op_reboot(void)
 		if (s->store == 'N')
 			forget(s);
 	}
-	must(dm_remove(&m.org), "org: remove");
 	if (m.reload && chance(60) && system(m.reload))
 		fail("%s: failed", m.reload);
 	for (i = 0; i < SNAPSHOTS; i++)
