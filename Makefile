@@ -161,6 +161,20 @@ check-asan check-32 check-valgrind check-guest:	## one suite by itself (check-as
 	$(Q)$(MAKE) all test-programs
 	$(Q)tests/run --build $(BUILD) $(@:check-%=%)
 
+KERNELS ?= 6.1 6.12 7.2
+
+check-kmod: all test-programs			## our kernel targets in virtual machines; KERNELS="6.1 6.12 7.2"
+	$(Q)tests/run --build $(BUILD) $(KERNELS:%=kmod-%)
+
+check-kmod-debug: all test-programs		## the same under a kernel with KASAN, lockdep, fault injection
+	$(Q)tests/run --build $(BUILD) kmod-debug
+
+check-kmod-full: all test-programs		## both, also what takes hours
+	$(Q)KMOD_FULL=1 tests/run --build $(BUILD) $(KERNELS:%=kmod-%) kmod-debug
+
+try-kmod: all					## a virtual machine with our modules and a snapshot; leaves a shell
+	$(Q)BUILD=$(BUILD) tests/kmod/try $(TRY_ARGS)
+
 fuzz: all					## the fuzzers; FUZZ_SECONDS=60 is for all of them together
 	$(Q)tests/run --build $(BUILD) fuzz
 
@@ -175,6 +189,9 @@ bench: all					## figures: compare with least-work floors and other tools
 	bench/run $(BENCH_ARGS) || status=$$?; \
 	bench/writecache $(BENCH_ARGS) || status=$$?; \
 	exit $$status
+
+bench-kmod:					## figures of the kernel targets, ours over upstream's
+	$(Q)BUILD='$(BUILD)' CC='$(CC)' CFLAGS='$(CFLAGS)' bench/kmod $(BENCH_ARGS)
 
 completions: $(DMTOOL)				## write the completions anew from dmtool --describe
 	$(Q)completions/generate $(DMTOOL) completions
@@ -214,16 +231,38 @@ uninstall:					## what install put there, nothing else
 	$(Q)rm -f $(D)$(LIBDIR)/nbdkit/plugins/nbdkit-dmfmt-plugin.so
 	$(Q)rm -rf $(D)$(DATADIR)/dmtool
 
+# ---- kernel modules: built by the kernel's own build system (kmod/Makefile), or by DKMS ------------------
+
+KMOD_TREE := dmfmt-$(VERSION)
+KMOD_FILES = $(filter-out kmod/test/%,$(shell find kmod libdmfmt/format -type f ! -name '.*' \
+	\( -name '*.[ch]' -o -name Makefile -o -name Kbuild -o -name features \))) LICENSES/GPL-2.0-or-later.txt \
+	LICENSES/LGPL-2.1-or-later.txt
+
+modules:					## the kernel modules, for the running kernel or KDIR=...
+	$(Q)$(MAKE) -C kmod modules
+
+dkms-dist:					## the sources of the modules for DKMS: BUILD/dkms/dmfmt-VERSION
+	$(Q)rm -rf $(BUILD)/dkms/$(KMOD_TREE)
+	$(Q)$(MAKE) install-dkms DESTDIR=$(BUILD)/dkms DKMS_SOURCES=
+
+DKMS_SOURCES ?= /usr/src
+
+install-dkms:					## the same into DESTDIR/usr/src; then: dkms install dmfmt/VERSION
+	$(Q)$(foreach f,$(KMOD_FILES),$(INSTALL) -D -m 644 $(f) $(D)$(DKMS_SOURCES)/$(KMOD_TREE)/$(f) &&) :
+	$(Q)sed 's/@VERSION@/$(VERSION)/' kmod/dkms.conf >$(D)$(DKMS_SOURCES)/$(KMOD_TREE)/dkms.conf
+	$(say) DKMS $(D)$(DKMS_SOURCES)/$(KMOD_TREE)
+
 clean:						## remove what was built
 	rm -rf $(BUILD)
 
 help:						## this list
 	@sed -n 's/^\([a-z0-9][a-z0-9 -]*\):[^#=]*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		awk -F'|' '{ n = split($$1, t, " "); printf "  %-16s %s\n", (n > 1 ? "check-*" : $$1), $$2 }'
-	@echo 'variables: PREFIX DESTDIR CC CFLAGS LDFLAGS PKG_CONFIG BUILD V=1 FUZZ_SECONDS BENCH_ARGS'
+	@echo 'variables: PREFIX DESTDIR CC CFLAGS LDFLAGS PKG_CONFIG BUILD V=1 FUZZ_SECONDS BENCH_ARGS KERNELS KDIR'
 
 -include $(PLUGIN:=.d) $(LIB_OBJS:.o=.d) $(TOOL_OBJS:.o=.d) $(TEST_PROGS:=.d) $(HELPER_PROGS:=.d) $(FUZZ_PROGS:=.d)
 FORCE:
 .PHONY: all static test-programs fuzz-programs check check-nodeps lint check-asan check-32 check-valgrind \
-	check-guest fuzz deps demo bench completions install uninstall clean help FORCE
+	check-guest check-kmod check-kmod-debug check-kmod-full try-kmod bench-kmod modules dkms-dist install-dkms \
+	fuzz deps demo bench completions install uninstall clean help FORCE
 .DELETE_ON_ERROR:

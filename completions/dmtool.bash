@@ -150,7 +150,7 @@ _dmtool()
 			mapfile -t COMPREPLY < <(compgen -W '--reverse --origin --origin-size --start-sector --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")
 			;;
 		writecache-flush)
-			mapfile -t COMPREPLY < <(compgen -W '--dry-run --to --keep-going --accept-loss --mapfile --save --undo --rate --verify --origin --origin-fingerprint --start-sector --json --memory -h --help -V --version -v --verbose --progress' -- "$cur")
+			mapfile -t COMPREPLY < <(compgen -W '--dry-run --to --keep-going --accept-loss --device-was-cut --mapfile --save --undo --rate --verify --origin --origin-fingerprint --start-sector --json --memory -h --help -V --version -v --verbose --progress' -- "$cur")
 			;;
 		writecache-info)
 			mapfile -t COMPREPLY < <(compgen -W '--header-only --origin --origin-size --start-sector --json --live --memory -h --help -V --version -v --verbose --progress' -- "$cur")

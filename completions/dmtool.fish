@@ -452,6 +452,7 @@ complete -c dmtool -n '__fish_seen_subcommand_from writecache-flush' -l dry-run 
 complete -c dmtool -n '__fish_seen_subcommand_from writecache-flush' -l to -r -F -d 'write the dirty blocks to a new sparse FILE of the origin\'s size instead; neither cache nor origin is changed'
 complete -c dmtool -n '__fish_seen_subcommand_from writecache-flush' -l keep-going -d 'leave blocks that cannot be read or written in the cache and go on'
 complete -c dmtool -n '__fish_seen_subcommand_from writecache-flush' -l accept-loss -x -d 'go on although N blocks are lost (a truncated cache, with --keep-going) or lie past the origin\'s end: the number that check printed'
+complete -c dmtool -n '__fish_seen_subcommand_from writecache-flush' -l device-was-cut -d 'with --keep-going and --accept-loss: the cache\'s device was larger, where nothing else proves that n_blocks is right'
 complete -c dmtool -n '__fish_seen_subcommand_from writecache-flush' -l mapfile -r -F -d 'write a map of the origin to a new FILE, as GNU ddrescue has it: with --keep-going what failed, with --to what the file holds'
 complete -c dmtool -n '__fish_seen_subcommand_from writecache-flush' -l save -r -F -d 'save what is overwritten on the origin to a new FILE for dmtool undo'
 complete -c dmtool -n '__fish_seen_subcommand_from writecache-flush' -l undo -r -F -d 'save what is overwritten on the cache to a new FILE for dmtool undo'

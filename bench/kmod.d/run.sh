@@ -287,20 +287,22 @@ group_memory() {
 	gone L snap big_cow big_origin
 }
 
+# 16 Mi exceptions of an origin of 1 TiB
+load_chunks=268435456
 group_load() {
-	big=$((big_chunks * 8))
-	table big_origin "dmfmt-areas 8 0 seq $big_chunks 0" $big
+	nr=$((big_chunks - 1))
+	table big_origin "dmfmt-areas 8 0 seq $load_chunks 0" $((load_chunks * 8))
 	table L "dmfmt-load /dev/ram0"
 	for order in random seq; do
-		table big_cow "dmfmt-areas 8 $((big_chunks - 1)) $order $big_chunks 7" $((big * 2))
+		table big_cow "dmfmt-areas 8 $nr $order $load_chunks 7" $((big_chunks * 16))
 		before=$(in_use)
 		answer=$(dmsetup message L 0 mark start)
-		table snap "snapshot /dev/mapper/big_origin /dev/mapper/big_cow P 8" $big
+		table snap "snapshot /dev/mapper/big_origin /dev/mapper/big_cow P 8" $((load_chunks * 8))
 		dmsetup message L 0 mark stop
-		echo "@run load-$order $answer ios=$((big_chunks - 1))" >>$out
-		echo "@memory load-$order $before $(in_use) $((big_chunks - 1))" >>$out
-		# next free chunk behind all of them, one terminator area
-		dmsetup status snap | grep -q " snapshot $(((big_chunks - 1 + big_chunks / 256 + 1) * 8))/" ||
+		echo "@run load-$order $answer ios=$nr" >>$out
+		echo "@memory load-$order $before $(in_use) $nr" >>$out
+		# header, the exceptions and their areas, the last of which is not full
+		dmsetup status snap | grep -q " snapshot $(((nr + nr / 256 + 2) * 8))/" ||
 			fail "load-$order: $(dmsetup status snap)"
 		gone snap big_cow
 	done

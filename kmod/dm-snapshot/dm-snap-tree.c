@@ -209,32 +209,44 @@ static inline void write_end(struct snap_tree *t)
 
 /* ---- searching ---- */
 
+/*
+ * One step: go on @step slots later if slot @step - 1 is not above @x.  Hiding the target makes it a
+ * conditional move: random lookups would mispredict every other branch, and arithmetic takes twice the
+ * instructions.
+ */
+#define SEARCH_STEP(k, step, x) do {						\
+	__typeof__(k) _far = (k) + (step);					\
+										\
+	OPTIMIZER_HIDE_VAR(_far);						\
+	(k) = (k)[(step) - 1] <= (x) ? _far : (k);				\
+} while (0)
+
 /* how many keys are not above @old: 31 slots in five steps, the last result is in 0..31 */
-static __always_inline unsigned int inner_search(const struct snap_inner *in, u64 old)
+static __always_inline size_t inner_search(const struct snap_inner *in, u64 old)
 {
 	const u64 *k = in->key;
 
 	BUILD_BUG_ON(ARRAY_SIZE(in->key) != 31);
-	k += k[15] <= old ? 16 : 0;
-	k += k[7] <= old ? 8 : 0;
-	k += k[3] <= old ? 4 : 0;
-	k += k[1] <= old ? 2 : 0;
-	k += k[0] <= old ? 1 : 0;
+	SEARCH_STEP(k, 16, old);
+	SEARCH_STEP(k, 8, old);
+	SEARCH_STEP(k, 4, old);
+	SEARCH_STEP(k, 2, old);
+	SEARCH_STEP(k, 1, old);
 	return k - in->key;
 }
 
 /* how many runs start at or before base + @delta: one step leaves 31 of the 42 slots */
-static __always_inline unsigned int leaf_search(const struct snap_leaf *l, u32 delta)
+static __always_inline size_t leaf_search(const struct snap_leaf *l, u32 delta)
 {
 	const u32 *k = l->old;
 
 	BUILD_BUG_ON(ARRAY_SIZE(l->old) != 31 + 11);
-	k += k[10] <= delta ? 11 : 0;
-	k += k[15] <= delta ? 16 : 0;
-	k += k[7] <= delta ? 8 : 0;
-	k += k[3] <= delta ? 4 : 0;
-	k += k[1] <= delta ? 2 : 0;
-	k += k[0] <= delta ? 1 : 0;
+	SEARCH_STEP(k, 11, delta);
+	SEARCH_STEP(k, 16, delta);
+	SEARCH_STEP(k, 8, delta);
+	SEARCH_STEP(k, 4, delta);
+	SEARCH_STEP(k, 2, delta);
+	SEARCH_STEP(k, 1, delta);
 	return k - l->old;
 }
 
@@ -258,7 +270,7 @@ static __always_inline bool lookup_once(struct snap_tree *t, u64 old, u64 *new, 
 {
 	struct snap_tree_node *n = READ_ONCE(t->root);
 	const struct snap_leaf *l;
-	unsigned int pos;
+	size_t pos;
 	u32 hi_len;
 	u64 delta;
 
@@ -1051,7 +1063,7 @@ fail:
 	return -ENOMEM;
 }
 
-static int build_leaf(struct snap_tree *t, struct spine *s, u64 old)
+static noinline int build_leaf(struct snap_tree *t, struct spine *s, u64 old)
 {
 	struct snap_tree_node *n = build_node(t);
 	struct snap_leaf *l;
@@ -1069,7 +1081,7 @@ static int build_leaf(struct snap_tree *t, struct spine *s, u64 old)
 	return 0;
 }
 
-static int build_run(struct snap_tree *t, struct spine *s, const struct run *r)
+static __always_inline int build_run(struct snap_tree *t, struct spine *s, const struct run *r)
 {
 	struct snap_leaf *l;
 	int err;
@@ -1161,22 +1173,25 @@ int snap_tree_build(struct snap_tree *t, const struct snap_pair *p, u64 nr)
 
 /*
  * American flag sort: count one digit, then carry each pair to its place, in place; then each bucket by
- * the next digit.  The buckets still to be done are remembered per level, so there is no recursion.  Small
- * ranges get small digits, the smallest are sorted by insertion.
+ * the next digit.  The buckets still to be done are remembered per level, so there is no recursion.  The
+ * digit is chosen so that about eight pairs fall into a bucket; small ranges are sorted by insertion.
  */
-#define DIGIT_BITS 8
-#define SMALL_RANGE 16u
-#define SORT_LEVELS (64 / 4)	/* a range above SMALL_RANGE gets digits of 4 bits at least */
+#define DIGIT_MIN 3
+#define DIGIT_MAX 11
+#define SMALL_RANGE 24u
+#define SORT_LEVELS (64 / DIGIT_MIN + 1)
+#define SORT_ENDS ((64 / DIGIT_MAX + 1) << DIGIT_MAX)	/* whatever the digits of the levels are */
 
 struct sort_level {
 	unsigned int shift, nr, next;		/* of its digit; buckets; the next one to do */
 	size_t start;				/* of that bucket */
-	size_t end[1 << DIGIT_BITS];
+	size_t *end;				/* of each */
 };
 
 struct sort_work {
-	size_t head[1 << DIGIT_BITS];
 	struct sort_level level[SORT_LEVELS];
+	size_t head[1 << DIGIT_MAX];
+	size_t end[SORT_ENDS];
 };
 
 static __always_inline u64 key_of(const struct snap_pair *p, bool by_new)
@@ -1289,9 +1304,7 @@ static __always_inline void permute(struct sort_work *w, const struct sort_level
 	}
 }
 
-/*
- * Part a range by its next digit, all bits from @bits on being equal.  Return: false if it is sorted
- */
+/* Part a range by its next digit, all bits from @bits on being equal.  Return: false if it is sorted */
 static __always_inline bool part_range(struct sort_work *w, struct sort_level *lv, struct snap_pair *p,
 				       size_t start, size_t nr, unsigned int bits, bool by_new)
 {
@@ -1299,9 +1312,9 @@ static __always_inline bool part_range(struct sort_work *w, struct sort_level *l
 	lv->next = 0;
 	lv->shift = bits;
 	while (lv->shift) {
-		unsigned int digit = min_t(unsigned int, DIGIT_BITS, fls64(nr) - 1);
+		unsigned int digit = max(fls64(nr + nr / 2) - 4, DIGIT_MIN);
 
-		digit = min(digit, lv->shift);
+		digit = min3(digit, lv->shift, (unsigned int)DIGIT_MAX);
 		lv->shift -= digit;
 		lv->nr = 1u << digit;
 		if (nr >> 12)
@@ -1320,13 +1333,16 @@ static __always_inline void flag_sort(struct sort_work *w, struct snap_pair *p, 
 	unsigned int depth = 0;
 	size_t start = 0;
 
+	w->level[0].end = w->end;
 	for (;;) {
 		struct sort_level *lv;
 
 		if (nr <= SMALL_RANGE)
 			insertion_sort(p + start, nr, by_new);
-		else if (part_range(w, &w->level[depth], p, start, nr, bits, by_new))
-			depth++;
+		else if (part_range(w, &w->level[depth], p, start, nr, bits, by_new)) {
+			lv = &w->level[depth++];
+			lv[1].end = lv->end + lv->nr;
+		}
 		do {
 			if (!depth)
 				return;

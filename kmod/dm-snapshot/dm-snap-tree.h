@@ -3,8 +3,8 @@
  * The exception table: old_chunk -> new_chunk, in memory.
  *
  * A B+tree whose leaves hold runs: @len chunks from old_chunk on lie at @len chunks from new_chunk on.
- * One run takes 12 bytes, so that random chunks cost about 16 bytes each after random insertion (leaves
- * 80 % full) and 12.6 after a bulk build; sequential ones cost next to nothing.
+ * One run takes 12 bytes, so that random chunks cost about 15 bytes each after random insertion (leaves
+ * 85 % full) and 12.6 after a bulk build; sequential ones cost next to nothing.
  *
  *	leaf (512 bytes):   u56 base, u8 nr | { u32 old - base, u48 new, u16 len - 1 } [42]
  *	inner (512 bytes):  u64 key[31] | nr | child[32]
@@ -85,7 +85,7 @@ struct snap_pair {
 
 /**
  * snap_pairs_sort_old(), snap_pairs_sort_new() - in place, by one of the two numbers; not stable
- * May sleep.  Never fails: without memory for its counters (34 KiB) it sorts more slowly.
+ * May sleep.  Never fails: without memory for its counters (about 112 KiB) it sorts more slowly.
  */
 void snap_pairs_sort_old(struct snap_pair *p, u64 nr);
 void snap_pairs_sort_new(struct snap_pair *p, u64 nr);

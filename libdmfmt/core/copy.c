@@ -45,10 +45,11 @@ static const struct dmfmt_finding *first_fatal(const struct dmfmt_report *r)
 	return NULL;
 }
 
-static int judge(struct dmfmt *f, const char *what, const struct dmfmt_report *r)
+/* @d: why, or NULL */
+static int judge(struct dmfmt *f, const char *what, const struct dmfmt_report *r,
+		 const struct dmfmt_finding *d)
 {
 	struct dmfmt_summary s = { .size = sizeof(s) };
-	const struct dmfmt_finding *d = first_fatal(r);
 
 	if (!d)
 		return 0;
@@ -70,7 +71,7 @@ static int check_metadata(struct dmfmt *f, const char *what)
 		return dmfmt_fail(f->ctx, -ENOMEM, "%s: no memory for a report", f->dev->path);
 	ret = f->format->check(f, 0, r);
 	if (!ret)
-		ret = judge(f, what, r);
+		ret = judge(f, what, r, first_fatal(r));
 	dmfmt_report_free(r);
 	return ret;
 }
@@ -101,8 +102,8 @@ int dmfmt_need_sound(struct dmfmt *f, const char *what)
 /* ---- or its losses accepted? --------------------------------------------------------------- */
 
 /*
- * What a report says about losses: @why is the first fatal finding that a rescue tolerates; false: there
- * is one that nothing does.
+ * What a report says about losses: @why is the first fatal finding that a rescue tolerates; false: it is
+ * the first that it does not.
  */
 static bool weigh(const struct dmfmt *f, const struct dmfmt_report *r, bool cut, struct dmfmt_loss *l,
 		  const struct dmfmt_finding **why)
@@ -121,8 +122,10 @@ static bool weigh(const struct dmfmt *f, const struct dmfmt_report *r, bool cut,
 		if (d->severity != DMFMT_SEV_FATAL)
 			continue;
 		if (!(fmt->rescuable && fmt->rescuable(code)) &&
-		    !(cut && fmt->rescuable_if_cut && fmt->rescuable_if_cut(code)))
+		    !(cut && fmt->rescuable_if_cut && fmt->rescuable_if_cut(code))) {
+			*why = d;
 			return false;
+		}
 		l->lost += d->loss;
 		l->rescue = true;
 		if (!*why)
@@ -161,7 +164,7 @@ static int judge_loss(struct dmfmt *f, const struct dmfmt_writeback_opts *o, con
 	uint64_t accepted = told ? o->accept_loss : 0;
 
 	if (!weigh(f, r, cut, l, &why))
-		return judge(f, f->format->data_verb, r);
+		return judge(f, f->format->data_verb, r, why);
 	if (l->rescue ? keep && told && l->lost + l->homeless == accepted : l->homeless == accepted)
 		return 0;
 	return refuse_loss(f, l, why);

@@ -40,6 +40,9 @@ refused() {
 	refused tools/x.c '"../libdmfmt/core/core.h"'
 	refused tools/x.c '"../libdmfmt/format/snapshot.h"'
 	refused kmod/x/x.c '"../../libdmfmt/core/core.h"'
+	refused kmod/x/x.c '"../../libdmfmt/dmfmt.h"'
+	refused kmod/x/x.c '<stdint.h>'
+	refused kmod/x/x.c '<drivers/md/dm.h>'
 }
 
 @test "includes: core/ does not know a family's name" {

@@ -23,7 +23,7 @@ sources() {
 	files | grep -v -e '^LICENSES/' -e '^tests/fixtures/' | while read -r file; do
 		case $file in
 		*.c | *.h | *.in | *.map | *.sh | *.bash | *.bats | *.fish | *.py | *.[1-9] | *.service) ;;
-		Makefile | */Makefile | */Kbuild | .clang-format | .editorconfig) ;;
+		Makefile | */Makefile | */Kbuild | */compat/features | */dkms.conf | .clang-format | .editorconfig) ;;
 		*) [ "$(head -c 2 "$TOP/$file" 2>/dev/null | tr -d '\0')" = '#!' ] || continue ;;
 		esac
 		echo "$file"
@@ -97,6 +97,6 @@ scripts() {
 }
 
 @test "text: no work is left for later" {
-	run grep -rnwE 'TODO|FIXME|XXX|HACK' "$TOP/libdmfmt" "$TOP/tools" "$TOP/man"
+	run grep -rnwE 'TODO|FIXME|XXX|HACK' "$TOP/libdmfmt" "$TOP/tools" "$TOP/man" "$TOP/kmod"
 	equal "$output" ""
 }

@@ -1012,6 +1012,67 @@ static void test_random_windows(void)
 	CHECK(most > 10);
 }
 
+/*
+ * An n_blocks that is larger than the device: what may be a cut device, and may be none.  Behind the
+ * first 252 entries lies block 0, of which @ones bytes are set, and @piece in it.
+ */
+static void put_ones(uint64_t ones, uint64_t sector, uint64_t seq)
+{
+	unsigned i;
+
+	all_free(4096 + 252 * 4096, 4096, 3);
+	memset(image + 4096, 0x5a, size - 4096);
+	memset(image + 4096, 0xff, ones);
+	for (i = 5; i < 40; i++)
+		put_entry(i, 8 * (i + 10), 1);
+	if (sector != FREE)
+		put_entry(300, sector, seq);
+	put(16, 8, 508);
+}
+
+static void test_n_unproven(void)
+{
+	plainly();
+	put_ones(4096, FREE, FREE);
+	says("F device.truncated 1, F superblock.n_blocks_unproven 1");
+	has(finding("superblock.n_blocks_unproven")->expected, "252");
+	has(finding("superblock.n_blocks_unproven")->suggestion, "--device-was-cut");
+	/* one piece that could be an entry that was freed, or never committed, and nothing is lost */
+	put_ones(4096, 800, FREE);
+	says("F device.truncated 1, F superblock.n_blocks_unproven 1");
+	put_ones(4096, 800, 3);
+	says("F device.truncated 1, N entry.uncommitted 1, F superblock.n_blocks_unproven 1");
+	/* one whose block is lost: that number has to be accepted */
+	put_ones(4096, 800, 1);
+	says("F device.truncated 1, F entry.block_beyond_device 1");
+	put_ones(2048, FREE, FREE);
+	says("F device.truncated 1, F superblock.n_blocks_beyond_entries 1");
+	/* no block moves: nothing is in doubt */
+	put_ones(0, FREE, FREE);
+	size -= 4096;
+	put(16, 8, 252);
+	says("F device.truncated 1");
+}
+
+/* more superseded entries than a list holds, in a cache whose n_blocks no memory has a bit for */
+static void test_many_losers_cut(void)
+{
+	uint64_t i, n = 20000;
+
+	plainly();
+	ctx->memory = 1 << 20;
+	run.max_each = 3;
+	new_image(64 + 16 * n + 448, 0);
+	put_superblock(512, 1ull << 36, 30000);
+	for (i = 0; i < n; i++)
+		put_entry(i, i % 4000, i);
+	check_image();
+	EQ(run.ret, 0);
+	CHECK(strstr(run.said, "entry.superseded 16000"));
+	CHECK(strstr(run.said, "entry.block_beyond_device"));
+	plainly();
+}
+
 /* more entries than one part of a walk holds; findings beyond the limit are counted */
 static void test_random_large(void)
 {
@@ -1146,6 +1207,8 @@ int main(void)
 	RUN(test_known_bad_blocks);
 	RUN(test_random_small);
 	RUN(test_random_windows);
+	RUN(test_n_unproven);
+	RUN(test_many_losers_cut);
 	RUN(test_random_large);
 	RUN(test_any_numbers);
 	RUN(test_hooks);

@@ -229,3 +229,21 @@ refused() {
 	status_is 16
 	equal "$(tr -d '\0' <new | wc -c)" 0
 }
+
+@test "create, probe: entries whose block size nothing proves are alive all the same" {
+	truncate -s 64K cache
+	local i
+	for i in $(seq 0 14); do
+		put cache $((64 + 16 * i)) "$(le64 $((i < 3 ? 128 * (i + 1) : -1)))$(le64 $((i < 3 ? 1 : -1)))"
+	done
+	head -c 60K /dev/urandom | dd of=cache bs=4096 seek=1 conv=notrunc status=none
+	remember cache
+	dm writecache-create cache
+	status_is 4 8
+	says "3 entries of blocks of 512 or 1024"
+	unchanged cache
+	dm writecache-check cache --json
+	equal "$(json '.findings[0].code')" writecache.superblock.wiped
+	dm probe cache
+	says "decode: 3 in use"
+}

@@ -417,6 +417,47 @@ lay() {
 	flushed
 }
 
+# 252 blocks whose n_blocks says 508; block 0 is all ones, so there are free entries behind the others
+up_over_ones() {
+	"$BUILD/tests/lib/mkcache" "$TOP/tests/images/writecache/092-n-up-over-ones/image" cache
+	head -c 512K /dev/urandom >origin
+}
+
+@test "flush: what may be a damaged n_blocks is no cut device, unless somebody vouches for it" {
+	up_over_ones
+	remember cache origin
+	dm writecache-flush cache origin --keep-going --accept-loss=0
+	status_is 4
+	says "no block that is missing"
+	unchanged cache origin
+	dm writecache-flush cache origin --device-was-cut
+	status_is 4
+	says "expected --keep-going --accept-loss=0"
+	unchanged cache origin
+	dm writecache-flush cache origin --keep-going --accept-loss=0 --device-was-cut --dry-run --json
+	status_is 0
+	equal "$(json .flush.records)" 35
+	unchanged cache origin
+	dm writecache-flush cache origin --keep-going --accept-loss=0 --device-was-cut
+	status_is 0
+}
+
+@test "flush: an n_blocks that was made smaller stops it, whatever else is damaged there" {
+	local image
+	for image in 088-n-cuts-odd-past-origin 089-n-cuts-odd-unaligned 090-n-cuts-two-zero; do
+		"$BUILD/tests/lib/mkcache" "$TOP/tests/images/writecache/$image/image" cache
+		head -c 512K /dev/urandom >origin
+		remember cache origin
+		dm writecache-flush cache origin
+		status_is 4
+		says "entries follow"
+		unchanged cache origin
+		dm writecache-convert cache --resize
+		status_is 4
+		unchanged cache
+	done
+}
+
 @test "flush: what makes no sense is a usage error" {
 	triple wc-s4096-dirty
 	remember cache origin

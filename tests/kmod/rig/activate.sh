@@ -3,7 +3,7 @@
 #
 # The crash rig's states, activated in a guest.
 #
-# usage: activate.sh STATES	a disk or a file of `replay --emit`
+# usage: activate.sh STATES...	disks or files of `replay --emit`
 set -u
 
 must() {
@@ -13,11 +13,10 @@ must() {
 	}
 }
 
-if [ -e /guest/dm-snapshot.ko ]; then
-	must modprobe dm-bufio
-	must insmod /guest/dm-snapshot.ko
-else
-	must modprobe dm-snapshot
-fi
+must modprobe dm-snapshot
 must modprobe brd rd_nr=2 rd_size=8192
-exec /guest/rigact "$1" /dev/ram0 /dev/ram1
+result=0
+for states; do
+	/guest/rigact "$states" /dev/ram0 /dev/ram1 || result=$?
+done
+exit $result

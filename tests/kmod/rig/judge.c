@@ -137,13 +137,19 @@ static int put_records(void *arg, uint64_t first, const uint64_t *v, size_t nr)
 	return 0;
 }
 
-static int note_gap(void *arg, uint64_t area, uint64_t slot, const uint64_t *values)
+/* what lies behind the end of the store, and whether it would show something else if it were live */
+static int note_stale(void *arg, uint64_t area, uint64_t slot, const uint64_t *v)
 {
 	struct overlay *o = arg;
-	uint64_t index = area * 32 * o->s->chunk + slot;
+	uint64_t index = area * 32 * o->s->chunk + slot, bytes = o->s->chunk * RIG_SECTOR;
 
-	if (!o->d->gap && values[1] && index > o->d->entries)
+	if (!v[1] || index <= o->d->entries)
+		return 0;
+	if (!o->d->gap)
 		o->d->gap = index - o->d->entries;
+	if ((v[0] + 1) * o->s->chunk <= o->sectors && v[1] < o->s->at.sectors / o->s->chunk &&
+	    memcmp(o->content + v[0] * bytes, o->cow + v[1] * bytes, bytes))
+		o->d->harmful = true;
 	return 0;
 }
 
@@ -153,6 +159,8 @@ static void find_spare(const struct overlay *o)
 	uint64_t c, want = o->d->gap ? o->d->gap : 1, t = o->s->at.sectors / o->s->chunk;
 	struct decoded *d = o->d;
 
+	if (want > RIG_SPARE_MAX)
+		d->harmful = false;	/* not within reach */
 	if (want > RIG_SPARE_MAX || (d->max_new ? d->max_new : 1) + want + 4 > t)
 		return;
 	for (c = o->chunks; c-- && d->nr_spare < want;)
@@ -164,7 +172,7 @@ static void find_spare(const struct overlay *o)
 static void show(struct judge *j, const struct opened *x, struct overlay *o)
 {
 	struct dmfmt_visitor v = { .size = sizeof(v), .arg = o, .records = put_records,
-				  .stale = note_gap };
+				  .stale = note_stale };
 	struct dmfmt_view *view;
 
 	if (dmfmt_walk(x->f, &v))

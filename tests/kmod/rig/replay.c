@@ -16,12 +16,14 @@
  * something (less is allowed then).
  *
  * Prints for each scenario and rule "@violations SCENARIO RULE COUNT", for each scenario
- * "@states SCENARIO COUNT invalid COUNT blank COUNT stale COUNT", at the end "@total COUNT".
+ * "@states SCENARIO COUNT invalid COUNT blank COUNT stale COUNT harmful COUNT", at the end
+ * "@total COUNT", and with --emit "@emitted COUNT harmful COUNT".
  * Exit status: 0 no violations, 4 violations, 8 trouble, 16 wrong usage.
  */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -71,12 +73,14 @@ struct replay {
 	uint64_t random, epoch;
 	struct rule_count counts[256];
 	size_t nr_counts;
-	uint64_t states, class_states[3], stale_states, total;
+	uint64_t states, class_states[3], stale_states, harmful_states, total;
 
 	/* emitting */
 	bool emitting;
 	FILE *out;
-	uint64_t items[STRATA], max, emitted, quota_seen[STRATA];
+	uint64_t items[STRATA], max, emitted, emitted_harmful, quota_seen[STRATA];
+	uint8_t *kinds;		/* of each item, STRATA: of no use */
+	size_t nr_kinds, room_kinds, kind_at;
 	uint8_t *last[RIG_SLOTS][2];
 	uint64_t last_geometry[RIG_SLOTS];
 };
@@ -212,6 +216,7 @@ static void emit(struct replay *r, const struct store *s, const struct decoded *
 	uint8_t **last = r->last[x.slot];
 	uint64_t geometry = rig_mix(x.origin_sectors << 32 ^ x.cow_sectors << 8 ^ x.chunk_sectors) | 1;
 
+	r->emitted_harmful += d->harmful;
 	memcpy(x.spare, d->spare, sizeof(x.spare));
 	x.fresh = geometry != r->last_geometry[x.slot];
 	r->last_geometry[x.slot] = geometry;
@@ -232,45 +237,87 @@ static unsigned stratum(const struct store *s, const struct decoded *d)
 		return S_BLANK;
 	if (d->class == RIG_INVALID)
 		return S_INVALID;
-	if (d->stale)
+	if (d->harmful)
 		return S_STALE;
 	return s->phase == MERGING || s->phase == MERGED ? S_MERGE : S_VALID;
+}
+
+static uint64_t quota_of(const struct replay *r, unsigned k)
+{
+	uint64_t others = 0, q;
+	unsigned i;
+
+	if (k != S_VALID)
+		return r->max * share[k] / 100;
+	/* the plain ones take what the others leave */
+	for (i = 0; i < STRATA; i++) {
+		q = r->max * share[i] / 100;
+		if (i != S_VALID)
+			others += q < r->items[i] ? q : r->items[i];
+	}
+	return r->max - others;
 }
 
 /* evenly spread over all items of its stratum */
 static bool chosen(struct replay *r, unsigned k)
 {
-	uint64_t quota = r->max * share[k] / 100, i = r->quota_seen[k]++;
+	uint64_t quota = quota_of(r, k), i = r->quota_seen[k]++;
 
 	return !r->max || r->items[k] <= quota ||
 	       (i + 1) * quota / r->items[k] != i * quota / r->items[k];
 }
 
-/* count what there is, or, in the second pass, write it */
+static void decode(struct replay *r, const struct store *s, bool torn_possible, struct decoded *d)
+{
+	judge_decode(r->j, s, r->disks[s->at.dev] + s->at.start * RIG_SECTOR,
+		     r->disks[r->m.origin.dev] + r->m.origin.start * RIG_SECTOR, r->m.origin.sectors,
+		     torn_possible, d);
+}
+
+/* the first pass: what there is */
+static void count_item(struct replay *r, const struct store *s, const struct decoded *d)
+{
+	uint8_t kind = STRATA;
+
+	if (r->nr_kinds == r->room_kinds) {
+		r->room_kinds = r->room_kinds ? 2 * r->room_kinds : 16384;
+		r->kinds = must_grow(r->kinds, r->room_kinds);
+	}
+	/* damage: what a target makes of it is not to be compared */
+	if (!d->bad[0]) {
+		kind = stratum(s, d);
+		r->items[kind]++;
+		r->class_states[d->class]++;
+		r->stale_states += d->stale;
+		r->harmful_states += d->harmful;
+	}
+	r->kinds[r->nr_kinds++] = kind;
+}
+
+/* the second pass meets the same items in the same order */
+static bool item_is_chosen(struct replay *r)
+{
+	uint8_t kind = r->kinds[r->kind_at++];
+
+	return kind != STRATA && chosen(r, kind);
+}
+
+/* one item per store of the state */
 static void take_items(struct replay *r, bool torn_possible)
 {
 	struct decoded d;
-	unsigned k, q;
+	unsigned k;
 
 	for (k = 0; k < MAX_STORES; k++) {
 		const struct store *s = &r->m.stores[k];
 
-		if (s->phase == NONE)
+		if (s->phase == NONE || (r->emitting && !item_is_chosen(r)))
 			continue;
-		judge_decode(r->j, s, r->disks[s->at.dev] + s->at.start * RIG_SECTOR,
-			     r->disks[r->m.origin.dev] + r->m.origin.start * RIG_SECTOR,
-			     r->m.origin.sectors, torn_possible, &d);
-		if (d.bad[0])
-			continue;	/* damage: what a target makes of it is not to be compared */
-		q = stratum(s, &d);
-		if (r->emitting) {
-			if (chosen(r, q))
-				emit(r, s, &d);
-			continue;
-		}
-		r->items[q]++;
-		r->class_states[d.class]++;
-		r->stale_states += d.stale;
+		decode(r, s, torn_possible, &d);
+		if (r->emitting)
+			emit(r, s, &d);
+		else
+			count_item(r, s, &d);
 	}
 }
 
@@ -479,11 +526,11 @@ static void report_scenario(struct replay *r)
 		if (!strcmp(r->counts[i].scenario, r->m.scenario))
 			printf("@violations %s %s %" PRIu64 "\n", r->m.scenario, r->counts[i].rule,
 			       r->counts[i].nr);
-	printf("@states %s %" PRIu64 " invalid %" PRIu64 " blank %" PRIu64 " stale %" PRIu64 "\n",
-	       r->m.scenario, r->states, r->class_states[RIG_INVALID], r->class_states[RIG_BLANK],
-	       r->stale_states);
+	printf("@states %s %" PRIu64 " invalid %" PRIu64 " blank %" PRIu64 " stale %" PRIu64
+	       " harmful %" PRIu64 "\n", r->m.scenario, r->states, r->class_states[RIG_INVALID],
+	       r->class_states[RIG_BLANK], r->stale_states, r->harmful_states);
 	r->total += r->states;
-	r->states = r->stale_states = 0;
+	r->states = r->stale_states = r->harmful_states = 0;
 	memset(r->class_states, 0, sizeof(r->class_states));
 }
 
@@ -569,7 +616,7 @@ static void emit_states(struct replay *r, const char *path)
 		die("%s: %s", path, strerror(errno));
 	for (i = 0; i < 2 * RIG_SLOTS; i++)
 		free(r->last[i / 2][i % 2]);
-	printf("@emitted %" PRIu64 "\n", r->emitted);
+	printf("@emitted %" PRIu64 " harmful %" PRIu64 "\n", r->emitted, r->emitted_harmful);
 }
 
 static uint64_t number(const char *s)
@@ -619,6 +666,9 @@ int main(int argc, char **argv)
 		      stderr);
 		return 16;
 	}
+	/* the same large buffers come and go for each state */
+	mallopt(M_MMAP_THRESHOLD, 1 << 30);
+	mallopt(M_TRIM_THRESHOLD, 1 << 30);
 	record_load(&r.rec, argv[optind]);
 	if (fault)
 		plant(&r, fault);
@@ -638,6 +688,7 @@ int main(int argc, char **argv)
 	free(r.w);
 	free(r.bits);
 	free(r.seen);
+	free(r.kinds);
 	judge_free(r.j);
 	record_free(&r.rec);
 	return total_violations(&r) ? 4 : 0;

@@ -103,6 +103,7 @@ bool slice_overlaps(const struct slice *s, unsigned dev, uint64_t offset, uint64
 /* what is on a store, and what its snapshot shows */
 struct decoded {
 	enum rig_class class;
+	bool harmful;		/* as stale; live it would show other content, and a few writes make it so */
 	bool stale, torn;	/* something behind the end of the store; it is in no order to be shown */
 	uint64_t entries, max_new;
 	uint64_t gap;		/* slots from the end of the store to what lies behind it, 0: nothing */

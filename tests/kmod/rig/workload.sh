@@ -25,12 +25,7 @@ mark() { echo "mark $*" | rig; }
 
 setup() {
 	scenario=setup
-	if [ -e /guest/dm-snapshot.ko ]; then
-		must modprobe dm-bufio
-		must insmod /guest/dm-snapshot.ko
-	else
-		must modprobe dm-snapshot
-	fi
+	must modprobe dm-snapshot
 	tries=0
 	until [ -b /dev/vde ] || [ $tries -gt 100 ]; do
 		sleep 0.1
@@ -131,8 +126,8 @@ finish() {
 # finished, with writes to what is being merged.  life NAME BLOCK_SIZE CHUNK
 life() {
 	chunk=$3
-	begin "$1" "$2" $((100 * chunk))
-	store 0 0 $((150 * chunk)) "$chunk" P
+	begin "$1" "$2" $((76 * chunk))
+	store 0 0 $((104 * chunk)) "$chunk" P
 	block=$(($2 / 512))
 	half=$((chunk > block ? chunk / 2 : block))
 	{
@@ -145,11 +140,11 @@ life() {
 		echo "f s0 $DM/s0"
 		echo "w s0 $DM/s0 $((9 * chunk)) $block"
 		echo "w o $DM/orig $((9 * chunk)) $chunk"
-		echo "w o $DM/orig $((20 * chunk)) $((40 * chunk))"	# a batch
-		echo "b $chunk s0:$DM/s0:$((62 * chunk)) o:$DM/orig:$((64 * chunk)) s0:$DM/s0:$((66 * chunk)) o:$DM/orig:$((68 * chunk)) o:$DM/orig:$((21 * chunk)) s0:$DM/s0:$((25 * chunk))"
-		echo "b $block s0:$DM/s0:$((70 * chunk)) o:$DM/orig:$((72 * chunk)) s0:$DM/s0:$((72 * chunk + chunk - block)) o:$DM/orig:$((76 * chunk)) s0:$DM/s0:$((12 * chunk))"
+		echo "w o $DM/orig $((20 * chunk)) $((24 * chunk))"	# a batch
+		echo "b $chunk s0:$DM/s0:$((45 * chunk)) o:$DM/orig:$((47 * chunk)) s0:$DM/s0:$((49 * chunk)) o:$DM/orig:$((51 * chunk)) o:$DM/orig:$((21 * chunk)) s0:$DM/s0:$((25 * chunk))"
+		echo "b $block s0:$DM/s0:$((53 * chunk)) o:$DM/orig:$((55 * chunk)) s0:$DM/s0:$((55 * chunk + chunk - block)) o:$DM/orig:$((59 * chunk)) s0:$DM/s0:$((12 * chunk))"
 		echo "f o $DM/orig"
-		echo "w s0 $DM/s0 $((78 * chunk)) $((4 * chunk))"
+		echo "w s0 $DM/s0 $((62 * chunk)) $((4 * chunk))"
 		echo "f s0 $DM/s0"
 	} | rig
 	status s0
@@ -160,7 +155,7 @@ life() {
 		echo "w m0 $DM/m0 0 $block"
 		echo "w m0 $DM/m0 $((30 * chunk)) $chunk"
 		echo "f m0 $DM/m0"
-		echo "w m0 $DM/m0 $((90 * chunk)) $chunk"
+		echo "w m0 $DM/m0 $((70 * chunk)) $chunk"
 	} | rig
 	end_merge 0
 	finish
@@ -193,12 +188,12 @@ torn() {
 	store 0 0 1280 8 P
 	{
 		echo "w o $DM/orig 0 160"
-		echo "w o $DM/orig 160 160"	# 32 is in it
-		echo "w s0 $DM/s0 320 160"
-		echo "w s0 $DM/s0 480 160"	# 64
+		echo "w s0 $DM/s0 160 160"	# 32 is in it
+		echo "w o $DM/orig 320 120"
+		echo "w s0 $DM/s0 440 160"	# 64
 		echo "f s0 $DM/s0"
-		echo "w o $DM/orig 640 200"	# 96
-		echo "w s0 $DM/s0 848 160"	# 128, if it is in the same area
+		echo "w s0 $DM/s0 600 200"	# 96
+		echo "w o $DM/orig 800 160"
 		echo "f s0 $DM/s0"
 		echo "f o $DM/orig"
 	} | rig

@@ -35,6 +35,7 @@ typedef unsigned int gfp_t;
 
 #undef __always_inline
 #define __always_inline inline __attribute__((__always_inline__))
+#define noinline __attribute__((__noinline__))
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define BUILD_BUG_ON(x) _Static_assert(!(x), #x)
@@ -49,6 +50,8 @@ typedef unsigned int gfp_t;
 #define max(a, b) ({ __typeof__(a) _a = (a); __typeof__(b) _b = (b); _a > _b ? _a : _b; })
 #define min_t(t, a, b) min((t)(a), (t)(b))
 #define max_t(t, a, b) max((t)(a), (t)(b))
+#define min3(a, b, c) min(min(a, b), c)
+#define OPTIMIZER_HIDE_VAR(v) __asm__("" : "+r"(v))
 #define swap(a, b) do { __typeof__(a) _t = (a); (a) = (b); (b) = _t; } while (0)
 
 static inline int fls64(u64 x)

@@ -256,7 +256,10 @@ static void adopt_store(struct snapshot *s, const struct store *st)
 	for (i = 0; i < s->chunks; i++)
 		if (s->excepted[i] == YES && now[i] != YES)
 			fail("%s: the store has no exception for chunk %lu", s->dev.name, i);
-	memcpy(s->excepted, now, s->chunks);
+	/* a merge goes on, and with it the exceptions that it makes here */
+	for (i = 0; i < s->chunks; i++)
+		if (now[i] == YES || !m.merging)
+			s->excepted[i] = now[i];
 	free(now);
 }
 
@@ -312,6 +315,9 @@ static void check_state(struct snapshot *s)
 	if (!s->there || s == m.merging)
 		return;
 	must(dm_status(&s->dev, status, sizeof(status)), "%s: status", s->dev.name);
+	/* at any time, as the merge goes on */
+	if (m.merging && count(s, YES) + count(s, MAYBE) > capacity(s))
+		s->may_change = true;
 	if (s->may_change && !strcmp(status, "Invalid"))
 		set_state(s, INVALID);
 	else if (s->may_change && s->overflow_allowed && !strcmp(status, "Overflow"))
@@ -457,7 +463,7 @@ static void op_create(void)
 	if (s->there || m.merging)
 		return;
 	s->store = chance(75) ? 'P' : 'N';
-	s->overflow_allowed = s->store == 'P' && chance(50);
+	s->overflow_allowed = s->store == 'P' && chance(60);
 	s->discards = m.discards && chance(40);
 	s->chunk = sizes[rnd_below(ARRAY_SIZE(sizes))];
 	s->chunks = (ORIGIN_SECTORS + s->chunk - 1) / s->chunk;
@@ -513,7 +519,13 @@ static struct snapshot *choose_device(void)
 {
 	struct snapshot *s = &m.snap[rnd_below(SNAPSHOTS)];
 
-	return chance(40) || !s->there || s == m.merging ? NULL : s;
+	int tries;
+
+	if (chance(35))
+		return NULL;
+	for (tries = 0; tries < 3 && (!s->there || s == m.merging); tries++)
+		s = &m.snap[rnd_below(SNAPSHOTS)];
+	return !s->there || s == m.merging ? NULL : s;
 }
 
 static void choose_range(uint64_t *sector, uint64_t *nr)
@@ -1004,6 +1016,8 @@ static void merge_touched(struct snapshot *t)
 	}
 }
 
+static void op_merge_step(void);
+
 /* the snapshot's device goes, "org" shows its data */
 static void op_merge(void)
 {
@@ -1041,6 +1055,9 @@ static void op_merge(void)
 			merge_touches(&m.snap[i], MAYBE);
 	check_states();
 	done.merges++;
+	/* on a small device it is a matter of milliseconds: get hold of it at the begin */
+	if (chance(60))
+		op_merge_step();
 }
 
 static bool merge_ended(void)
@@ -1210,9 +1227,9 @@ static const struct {
 	unsigned int weight;
 	void (*run)(void);
 } operations[] = {
-	{ 300, op_read }, { 300, op_write }, { 40, op_buffered }, { 40, op_batch }, { 25, op_discard },
-	{ 15, op_flush }, { 12, op_create }, { 6, op_remove }, { 8, op_suspend }, { 8, op_handover },
-	{ 5, op_grow }, { 4, op_merge }, { 12, op_merge_step }, { 2, op_reboot },
+	{ 300, op_read }, { 300, op_write }, { 40, op_buffered }, { 40, op_batch }, { 40, op_discard },
+	{ 15, op_flush }, { 16, op_create }, { 6, op_remove }, { 8, op_suspend }, { 8, op_handover },
+	{ 4, op_grow }, { 6, op_merge }, { 12, op_merge_step }, { 2, op_reboot },
 };
 
 static void one_operation(void)

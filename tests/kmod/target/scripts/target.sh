@@ -217,8 +217,9 @@ recorded_log() {
 # such write was made, so that no power cut leaves the second one alone
 durable_first() {
 	awk -v s1="$1" -v t1="$2" -v s2="$3" -v t2="$4" '
-		$1 == s2 && $4 == t2 && !b { b = 1; if ($3 ~ /F/ && a) durable = 1; ok = a && durable }
+		function covers(sector) { return $1 <= sector && sector < $1 + $2 }
+		covers(s2) && $4 == t2 && !b { b = 1; if ($3 ~ /F/ && a) durable = 1; ok = a && durable }
 		a && !b && $3 ~ /F/ { durable = 1 }
-		$1 == s1 && $4 == t1 && !a && !b { a = 1; if ($3 ~ /A/) durable = 1 }
+		covers(s1) && $4 == t1 && !a && !b { a = 1; if ($3 ~ /A/) durable = 1 }
 		END { print !b ? "second not there" : ok ? "yes" : a ? "not durable" : "not first" }' /tmp/log.end
 }

@@ -1,0 +1,27 @@
+# shellcheck shell=sh disable=SC1091
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# failnth.sh STEP... - every allocation of each step fails once, for every kind of table
+. /guest/lib.sh
+
+must modprobe brd rd_nr=3 rd_size=16384 max_part=0
+modprobe dm-bufio
+must insmod /guest/ours/dm-snapshot.ko
+for knob in failslab fail_page_alloc; do
+	echo N >/sys/kernel/debug/$knob/ignore-gfp-wait
+	echo 0 >/sys/kernel/debug/$knob/verbose
+done
+echo N >/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem
+echo 0 >/sys/kernel/debug/fail_page_alloc/min-order
+failed=0
+for step; do
+	for type in P PO N; do
+		echo "new $type $(/guest/failnth "$step" snapshot 16384 "/dev/ram0 /dev/ram1 $type 8" /dev/ram1)" ||
+			failed=1
+	done
+	# with exceptions: what the last write of a round left
+	echo "used P $(/guest/failnth "$step" snapshot 16384 "/dev/ram0 /dev/ram1 P 8")" || failed=1
+	echo "origin $(/guest/failnth "$step" snapshot-origin 16384 /dev/ram0)" || failed=1
+done
+must rmmod dm-snapshot
+exit $failed
