@@ -146,13 +146,16 @@ group_n4() { life n4 N 8; }
 group_p64() { life p64 P 128; }
 
 group_discard() {
+	# brd of some kernels knows no discards
+	table cache "dmfmt-count /dev/ram0"
+	table counter "dmfmt-count /dev/ram1" "$(cow_sectors)"
 	blank 1
-	snapshot snap /dev/ram0 /dev/ram1 P 8 '1 discard_zeroes_cow'
-	origin
+	snapshot snap /dev/mapper/cache /dev/mapper/counter P 8 '1 discard_zeroes_cow'
+	origin /dev/mapper/cache
 	run discard-unmapped /dev/mapper/snap op=discard
 	run discard-fill /dev/mapper/snap op=write stamp=6
 	run discard-mapped /dev/mapper/snap op=discard
-	gone origin snap
+	gone origin snap counter cache
 }
 
 group_multi() {
@@ -272,7 +275,7 @@ in_use() {
 # 64 GiB of chunks, stores that take no memory themselves
 big_chunks=16777216
 group_memory() {
-	nr=$((blocks * 16))
+	nr=131072
 	big=$((big_chunks * 8))
 	table big_origin "dmfmt-areas 8 0 seq $big_chunks 0" $big
 	table big_cow "dmfmt-areas 8 0 seq $big_chunks 0" $((big * 2))

@@ -3,7 +3,7 @@
  * dmfmt-count <device> - passes everything on and counts it
  *
  * It takes flushes and FUA like a disk with a cache does, whether the device below has one or not, so
- * that whoever is above has to send them.  Status: reads, sectors read, writes, sectors written, writes
+ * that whoever is above has to send them; discards that the device cannot do end here.  Status: reads, sectors read, writes, sectors written, writes
  * with FUA, flushes, others (discards, write zeroes).  Message "reset": from zero again.
  */
 #include <linux/atomic.h>
@@ -49,12 +49,15 @@ static void count_bio(struct count *c, struct bio *bio)
 	}
 }
 
-/* what the device below cannot do ends here, as if its cache had been written */
 static int count_map(struct dm_target *ti, struct bio *bio)
 {
 	struct count *c = ti->private;
 
 	count_bio(c, bio);
+	if (bio_op(bio) == REQ_OP_DISCARD && !bdev_max_discard_sectors(c->dev->bdev)) {
+		bio_endio(bio);
+		return DM_MAPIO_SUBMITTED;
+	}
 	bio_set_dev(bio, c->dev->bdev);
 	bio->bi_iter.bi_sector = dm_target_offset(ti, bio->bi_iter.bi_sector);
 	return DM_MAPIO_REMAPPED;
@@ -113,6 +116,7 @@ static int count_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	ti->num_flush_bios = 1;
 	ti->flush_supported = true;
 	ti->num_discard_bios = 1;
+	ti->discards_supported = true;
 	ti->num_write_zeroes_bios = 1;
 	ti->private = c;
 	return 0;

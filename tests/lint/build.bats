@@ -54,7 +54,8 @@ build() {
 @test "build: help names every target that is for people" {
 	local target
 	run make -C "$TOP" help
-	for target in all check lint install uninstall demo bench clean help static deps fuzz; do
+	for target in all check lint install uninstall demo bench clean help static deps fuzz \
+		modules dkms-dist install-dkms check-kmod check-kmod-debug check-kmod-full try-kmod bench-kmod; do
 		grep -qE "^ +$target " <<<"$output" || {
 			echo "make help: $target is missing"
 			return 1

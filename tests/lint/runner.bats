@@ -95,6 +95,41 @@ runner() {
 	equal "$output" ""
 }
 
+# a tree whose modules build as the script says, and with one test of the targets
+kernel_tree() {
+	mkdir -p "$TREE/tests/kmod/target"
+	printf '#!/bin/bash\n%s\n' "$1" >"$TREE/tests/kmod/build-modules"
+	chmod +x "$TREE/tests/kmod/build-modules"
+	# shellcheck disable=SC2016 # for the test
+	printf '%s\n' '#!/usr/bin/env bats' '@test "x" { [ "$KERNEL" = 6.12 ]; }' >"$TREE/tests/kmod/target/t.bats"
+}
+
+@test "runner: the tests of the targets are run for the kernel of the suite" {
+	kernel_tree 'echo /modules'
+	runner kmod-6.12
+	status_is 0
+	equal "$last" "2 passed, 0 failed, 0 skipped"
+	runner kmod-7.2
+	status_is 1
+	equal "$last" "1 passed, 1 failed, 0 skipped"
+}
+
+@test "runner: a kernel that cannot be had is one skipped test with the reason" {
+	kernel_tree 'echo "fetch-kernel: kernel 6.12: no network" >&2; exit 75'
+	runner kmod-6.12
+	status_is 0
+	equal "$last" "0 passed, 0 failed, 1 skipped"
+	says "no network"
+}
+
+@test "runner: modules that do not build are a failure" {
+	kernel_tree 'echo "x.c:1: warning: planted" >&2; exit 1'
+	runner kmod-6.12
+	status_is 1
+	equal "$last" "0 passed, 1 failed, 0 skipped"
+	says "x.c:1: warning: planted"
+}
+
 @test "runner: wrong usage" {
 	runner no-such-suite
 	status_is 16

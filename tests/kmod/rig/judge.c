@@ -36,7 +36,7 @@ void judge_free(struct judge *j)
 	free(j);
 }
 
-/* ---- reading a store ------------------------------------------------------------------------------------ */
+/* ---- reading a store ------------------------------------------------------------------------- */
 
 struct opened {
 	struct dmfmt_dev *cow, *origin;
@@ -214,7 +214,7 @@ void judge_decode(struct judge *j, const struct store *s, uint8_t *cow, uint8_t 
 	free(o.mapped);
 }
 
-/* ---- comparing -------------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 static bool sector_is(const uint8_t *p, uint64_t sector, const struct cell *c, uint64_t *found)
 {
@@ -228,7 +228,8 @@ static bool sector_is(const uint8_t *p, uint64_t sector, const struct cell *c, u
 }
 
 /* true: all as allowed; else @text says where it is not */
-static bool content_is(const uint8_t *content, const struct cell *c, uint64_t sectors, char *text, size_t len)
+static bool content_is(const uint8_t *content, const struct cell *c, uint64_t sectors, char *text,
+		       size_t len)
 {
 	uint64_t i, found;
 

@@ -92,7 +92,7 @@ const struct store *store_of_area(const struct model *m, unsigned dev, uint64_t 
 	return NULL;
 }
 
-/* ---- room in a store -------------------------------------------------------------------------------------- */
+/* ---- room in a store ------------------------------------------------------------------------- */
 
 /* chunks that can be given out and still leave room for the area that ends the store */
 static uint64_t room_for(uint64_t sectors, uint64_t chunk)
@@ -132,7 +132,7 @@ static void touch_all(struct model *m, unsigned except, uint64_t sector, uint64_
 	}
 }
 
-/* ---- marks ------------------------------------------------------------------------------------------------- */
+/* ---- marks ----------------------------------------------------------------------------------- */
 
 static struct op *op_at(struct model *m, uint64_t number)
 {
@@ -160,8 +160,8 @@ static void begin_write(struct model *m, const char *role, uint64_t number, uint
 	c = cells_of(m, o->role);
 	for (i = sector; i < sector + nr; i++) {
 		if (c[i].nr == CELL_MAX)
-			die("scenario %s: sector %" PRIu64 ": written %d times without a flush", m->scenario,
-			    i, CELL_MAX);
+			die("scenario %s: sector %" PRIu64 ": written %d times without a flush",
+			    m->scenario, i, CELL_MAX);
 		c[i].v[c[i].nr++] = number;
 	}
 	if (o->role == ROLE_ORIGIN)

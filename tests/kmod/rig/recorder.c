@@ -184,4 +184,6 @@ static struct nbdkit_plugin plugin = {
 	.flush = rec_flush,
 };
 
+/* the one name that comes out */
+struct nbdkit_plugin *plugin_init(void);
 NBDKIT_REGISTER_PLUGIN(plugin)

@@ -4,6 +4,7 @@
  *
  *	replay [OPTION]... RECORD
  *	  --per-cut N		states tried at one moment (24)
+ *	  --only SCENARIO	look at no other
  *	  --seed N		of the choice where there are more (1)
  *	  --fault NAME		plant a fault first (replay.h); exit status 8 if that is not possible
  *	  --emit FILE		write states for a guest to activate (rig.h)
@@ -88,8 +89,9 @@ struct replay {
 static unsigned per_cut = 24;
 static uint64_t seed = 1;
 static bool quiet;
+static const char *only;
 
-/* ---- what a state is ------------------------------------------------------------------------------------ */
+/* ---- what a state is ------------------------------------------------------------------------- */
 
 static uint64_t next_random(struct replay *r)
 {
@@ -136,7 +138,7 @@ static uint64_t hash_state(const struct replay *r)
 	return h;
 }
 
-/* ---- verdicts ---------------------------------------------------------------------------------------------- */
+/* ---- verdicts -------------------------------------------------------------------------------- */
 
 static void violated(void *arg, const char *rule, const char *text)
 {
@@ -170,7 +172,7 @@ static bool area_pending(const struct replay *r)
 	return false;
 }
 
-/* ---- states for guests ----------------------------------------------------------------------------------- */
+/* ---- states for guests ----------------------------------------------------------------------- */
 
 static void write_out(struct replay *r, const void *p, size_t len)
 {
@@ -206,7 +208,8 @@ static void emit(struct replay *r, const struct store *s, const struct decoded *
 	const uint8_t *origin = r->disks[r->m.origin.dev] + r->m.origin.start * RIG_SECTOR;
 	const uint8_t *cow = r->disks[s->at.dev] + s->at.start * RIG_SECTOR;
 	struct rig_state x = {
-		.magic = RIG_STATES_MAGIC, .class = d->class, .slot = s - r->m.stores, .chunk_sectors = s->chunk, .overflow = s->po,
+		.magic = RIG_STATES_MAGIC, .class = d->class, .slot = s - r->m.stores,
+		.chunk_sectors = s->chunk, .overflow = s->po,
 		.origin_sectors = r->m.origin.sectors, .cow_sectors = s->at.sectors,
 		.hash = rig_hash(0, d->content, r->m.origin.sectors * RIG_SECTOR),
 		.nr_spare = d->nr_spare, .entries = d->entries, .stale = d->stale,
@@ -334,7 +337,7 @@ static void look(struct replay *r)
 		judge_state(r->j, &r->m, r->disks, torn, violated, r);
 }
 
-/* ---- choosing states ----------------------------------------------------------------------------------------- */
+/* ---- choosing states ------------------------------------------------------------------------- */
 
 static bool matters(const struct replay *r, const struct pending *w)
 {
@@ -351,8 +354,8 @@ static bool matters(const struct replay *r, const struct pending *w)
 
 static void collect_bits(struct replay *r)
 {
+	uint64_t off, left;
 	size_t i;
-	uint64_t off;
 
 	r->nr_bits = 0;
 	for (i = 0; i < r->nr_w; i++) {
@@ -363,9 +366,9 @@ static void collect_bits(struct replay *r)
 				r->room_bits = r->room_bits ? 2 * r->room_bits : 1024;
 				r->bits = must_grow(r->bits, r->room_bits * sizeof(*r->bits));
 			}
+			left = r->w[i].length - off;
 			r->bits[r->nr_bits++] = (struct bit){
-				.write = i, .at = off,
-				.len = r->w[i].length - off < r->m.block ? r->w[i].length - off : r->m.block,
+				.write = i, .at = off, .len = left < r->m.block ? left : r->m.block,
 			};
 		}
 	}
@@ -388,7 +391,8 @@ static void try_bits(struct replay *r)
 		const struct bit *b = &r->bits[i];
 		const struct pending *w = &r->w[b->write];
 
-		memcpy(r->disks[w->dev] + w->offset + b->at, r->durable[w->dev] + w->offset + b->at, b->len);
+		memcpy(r->disks[w->dev] + w->offset + b->at,
+		       r->durable[w->dev] + w->offset + b->at, b->len);
 	}
 }
 
@@ -459,7 +463,7 @@ static void cut(struct replay *r)
 	}
 }
 
-/* ---- events ------------------------------------------------------------------------------------------------------ */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static void persist(struct replay *r, const struct pending *w)
 {
@@ -516,6 +520,11 @@ static void arrived(struct replay *r, const struct event *ev)
 					    .length = e->length, .data = ev->data };
 }
 
+static bool wanted(const struct replay *r)
+{
+	return !only || !strcmp(only, r->m.scenario);
+}
+
 static void report_scenario(struct replay *r)
 {
 	size_t i;
@@ -538,12 +547,12 @@ static void marked(struct replay *r, const char *text)
 {
 	bool was = r->m.on;
 
-	if (!strncmp(text, "status ", 7) && !r->emitting)
+	if (!strncmp(text, "status ", 7) && !r->emitting && wanted(r))
 		printf("@status %s %s\n", r->m.scenario, text + 7);
-	if (!strcmp(text, "end"))
+	if (!strcmp(text, "end") && wanted(r))
 		report_scenario(r);
 	r->epoch++;
-	if (model_mark(&r->m, text) && r->m.on && was)
+	if (model_mark(&r->m, text) && r->m.on && was && wanted(r))
 		cut(r);
 }
 
@@ -564,7 +573,7 @@ static void run(struct replay *r)
 		switch (ev->e.kind) {
 		case RIG_WRITE:
 			arrived(r, ev);
-			if (r->m.on && matters(r, &r->w[r->nr_w - 1]))
+			if (r->m.on && wanted(r) && matters(r, &r->w[r->nr_w - 1]))
 				cut(r);
 			break;
 		case RIG_FLUSH:
@@ -631,7 +640,8 @@ static uint64_t number(const char *s)
 
 static const struct option options[] = {
 	{ "per-cut", 1, NULL, 'p' }, { "seed", 1, NULL, 's' }, { "fault", 1, NULL, 'f' },
-	{ "emit", 1, NULL, 'e' }, { "max", 1, NULL, 'm' }, { "quiet", 0, NULL, 'q' }, { NULL, 0, NULL, 0 },
+	{ "emit", 1, NULL, 'e' }, { "max", 1, NULL, 'm' }, { "only", 1, NULL, 'o' },
+	{ "quiet", 0, NULL, 'q' }, { NULL, 0, NULL, 0 },
 };
 
 static void plant(struct replay *r, const char *fault)
@@ -656,13 +666,15 @@ int main(int argc, char **argv)
 		case 's': seed = number(optarg); break;
 		case 'f': fault = optarg; break;
 		case 'e': emit_path = optarg; break;
+		case 'o': only = optarg; break;
 		case 'm': r.max = number(optarg); break;
 		case 'q': quiet = true; break;
 		default: return 16;
 		}
 	}
 	if (optind != argc - 1 || per_cut < 4) {
-		fputs("usage: replay [--per-cut N] [--seed N] [--fault NAME] [--emit FILE [--max N]] [--quiet] RECORD\n",
+		fputs("usage: replay [--per-cut N] [--seed N] [--only SCENARIO] [--fault NAME] "
+		      "[--emit FILE [--max N]] [--quiet] RECORD\n",
 		      stderr);
 		return 16;
 	}

@@ -13,7 +13,7 @@ void *must_alloc(size_t len);
 void *must_grow(void *p, size_t len);
 void die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 
-/* ---- events.c: the record, as it was or with a fault planted ------------------------------------------ */
+/* ---- events.c: the record, as it was or with a fault planted --------------------------------- */
 
 struct event {
 	struct rig_event e;
@@ -39,7 +39,7 @@ void record_free(struct record *r);
  */
 long record_plant(struct record *r, const char *fault);
 
-/* ---- model.c: what must be there ------------------------------------------------------------------------ */
+/* ---- model.c: what must be there ------------------------------------------------------------- */
 
 #define MAX_STORES 4
 #define CELL_MAX 15
@@ -98,13 +98,14 @@ bool cell_allows(const struct cell *c, uint32_t value);
 const struct store *store_of_area(const struct model *m, unsigned dev, uint64_t offset, uint64_t length);
 bool slice_overlaps(const struct slice *s, unsigned dev, uint64_t offset, uint64_t length);
 
-/* ---- judge.c: is that there? ---------------------------------------------------------------------------- */
+/* ---- judge.c: is that there? ----------------------------------------------------------------- */
 
 /* what is on a store, and what its snapshot shows */
 struct decoded {
 	enum rig_class class;
-	bool harmful;		/* as stale; live it would show other content, and a few writes make it so */
-	bool stale, torn;	/* something behind the end of the store; it is in no order to be shown */
+	bool stale;		/* something lies behind the end of the store */
+	bool torn;		/* and libdmfmt does not show it for that */
+	bool harmful;		/* live it would show other content, and a few writes make it so */
 	uint64_t entries, max_new;
 	uint64_t gap;		/* slots from the end of the store to what lies behind it, 0: nothing */
 	uint64_t nr_spare, spare[RIG_SPARE_MAX];	/* as in struct rig_state */
@@ -129,9 +130,14 @@ void judge_decode(struct judge *j, const struct store *s, uint8_t *cow, uint8_t 
  * @disks: images of all devices
  * @told: receives each violation: its rule and a line for people
  *
- * The rules: creation (a store shows what was there before it, until the first flush of its device), invalidation (a snapshot that should
- * be invalid shows wrong content), invalid (a store was given up without need), content (a snapshot),
- * origin, merge (the content while and after a merge), decode (libdmfmt finds damage).
+ * The rules:
+ *	creation	a store shows what was there before it (until the first flush of its device)
+ *	invalidation	a snapshot that should be invalid shows wrong content
+ *	invalid		a store was given up without need
+ *	content		a snapshot shows wrong content
+ *	origin		so does the origin
+ *	merge		so does a merge, or the origin when it has ended
+ *	decode		libdmfmt finds damage
  */
 void judge_state(struct judge *j, const struct model *m, uint8_t **disks, bool area_pending,
 		 void (*told)(void *arg, const char *rule, const char *text), void *arg);

@@ -16,7 +16,7 @@
 
 #define RIG_SECTOR 512
 
-/* ---- the record: events in the one order in which the recorder saw them --------------------------- */
+/* ---- the record: events in the one order in which the recorder saw them ---------------------- */
 
 enum rig_kind {
 	RIG_WRITE = 1,	/* reached the device; @length bytes follow */
@@ -38,7 +38,7 @@ struct rig_event {
 	uint64_t id, offset, length;
 };
 
-/* ---- numbered blocks: each 512 bytes say which write they belong to --------------------------------- */
+/* ---- numbered blocks: each 512 bytes say which write they belong to -------------------------- */
 
 struct rig_block {
 	uint64_t op, sector;
@@ -70,7 +70,7 @@ static inline void rig_block_fill(struct rig_block *b, uint64_t op, uint64_t sec
 /* a number that no write of a workload has: content from before the store was made */
 #define RIG_STALE_OP 0xdead0000u
 
-/* ---- states: what a guest is to activate --------------------------------------------------------------- */
+/* ---- states: what a guest is to activate ----------------------------------------------------- */
 
 #define RIG_STATES_MAGIC 0x3174737469646d64ull
 

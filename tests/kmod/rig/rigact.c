@@ -47,6 +47,7 @@ static void die(const char *what)
 	exit(8);
 }
 
+__attribute__((format(printf, 3, 4)))
 static void failed(enum rule rule, const struct rig_state *x, const char *fmt, ...)
 {
 	va_list ap;
@@ -60,7 +61,7 @@ static void failed(enum rule rule, const struct rig_state *x, const char *fmt, .
 	putchar('\n');
 }
 
-/* ---- device-mapper ----------------------------------------------------------------------------------- */
+/* ---- device-mapper --------------------------------------------------------------------------- */
 
 struct request {
 	struct dm_ioctl h;
@@ -96,7 +97,9 @@ static void dm_remove(const char *name)
 }
 
 /* make and start a device of one target */
-static int dm_create(const char *name, const char *target, uint64_t sectors, dev_t *dev, const char *fmt, ...)
+__attribute__((format(printf, 5, 6)))
+static int dm_create(const char *name, const char *target, uint64_t sectors, dev_t *dev,
+		     const char *fmt, ...)
 {
 	struct request q = { 0 };
 	va_list ap;
@@ -133,7 +136,7 @@ static const char *dm_status(const char *name)
 	return q.params;
 }
 
-/* ---- devices -------------------------------------------------------------------------------------------- */
+/* ---- devices --------------------------------------------------------------------------------- */
 
 static int open_dm(dev_t dev, int flags)
 {
@@ -184,9 +187,10 @@ static void write_images(const struct rig_state *x)
 		die("writing a state");
 }
 
-/* ---- one state -------------------------------------------------------------------------------------------- */
+/* ---- one state ------------------------------------------------------------------------------- */
 
-static bool load(const struct rig_state *x, const char *name, const char *target, dev_t *dev, enum rule rule)
+static bool load(const struct rig_state *x, const char *name, const char *target, dev_t *dev,
+		 enum rule rule)
 {
 	int ret = dm_create(name, target, x->origin_sectors, dev, "%u:%u %u:%u %s %u", major(device[0]),
 			    minor(device[0]), major(device[1]), minor(device[1]), x->overflow ? "PO" : "P",
@@ -361,8 +365,9 @@ int main(int argc, char **argv)
 	for (i = 0; i < RULES; sum += bad[i++])
 		if (bad[i])
 			printf("@bad %s %" PRIu64 "\n", rule_names[i], bad[i]);
-	printf("@activated %" PRIu64 " valid %" PRIu64 " blank %" PRIu64 " invalid %" PRIu64 " stale %" PRIu64
-	       " extended %" PRIu64 " merged %" PRIu64 "\n", done, classes[RIG_VALID], classes[RIG_BLANK],
-	       classes[RIG_INVALID], stale, extended, merged);
+	printf("@activated %" PRIu64 " valid %" PRIu64 " blank %" PRIu64 " invalid %" PRIu64
+	       " stale %" PRIu64 " extended %" PRIu64 " merged %" PRIu64 "\n",
+	       done, classes[RIG_VALID], classes[RIG_BLANK], classes[RIG_INVALID], stale, extended,
+	       merged);
 	return sum ? 4 : 0;
 }

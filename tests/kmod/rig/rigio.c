@@ -53,6 +53,7 @@ static void *aligned(size_t len)
 	return p;
 }
 
+__attribute__((format(printf, 1, 2)))
 static void mark(const char *fmt, ...)
 {
 	static char *buf;

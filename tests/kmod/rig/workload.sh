@@ -104,9 +104,7 @@ end_merge() {
 	must dmsetup remove "m$1"
 	mark "gone $1"
 	must dmsetup remove "c$1"
-	# shellcheck disable=SC2086
-	set -- $(echo " $stores " | sed "s/ $1 / /")
-	stores=$*
+	stores=$(echo "$stores" | sed "s/ $1\b//")
 }
 
 finish() {

@@ -48,8 +48,10 @@ need_modules() {
 
 # the program that writes and reads in the guest; static, so that it starts fast
 build_io() {
-	[ -x "$BATS_FILE_TMPDIR/io" ] ||
-		gcc -O2 -Wall -Wextra -static -o "$BATS_FILE_TMPDIR/io" "$KMOD/target/io.c"
+	local program=$BATS_FILE_TMPDIR/bin/io
+	[ ! -x "$program" ] || return 0
+	mkdir -p "$BATS_FILE_TMPDIR/bin"
+	gcc -O2 -Wall -Wextra -static -o "$program" "$KMOD/target/io.c"
 }
 
 # module_file NAME: a module of the kernel that is booted, by its name, unpacked
@@ -81,7 +83,7 @@ target_boot() {
 	build_io
 	[ -z "${TARGET_KO-}" ] || options+=(--with "$TARGET_KO:/guest/ours/dm-snapshot.ko")
 	"$KMOD/guest" --kernel "$KERNEL" --with "$KMOD/scripts/lib.sh:/guest/lib.sh" \
-		--with "$SCRIPTS/target.sh:/guest/target.sh" --with "$BATS_FILE_TMPDIR/io:/usr/bin/io" \
+		--with "$SCRIPTS/target.sh:/guest/target.sh" --with "$BATS_FILE_TMPDIR/bin/io:/usr/bin/io" \
 		--memory 768 --timeout 400 --log "$out.log" "${options[@]}" \
 		"$script" "$@" >"$out" 2>"$out.err" || rc=$?
 	echo "$rc" >"$out.status"

@@ -124,7 +124,7 @@ static int status(char *text, size_t size)
 	prepare(&r, 0);
 	if (ioctl(control, DM_TABLE_STATUS, &r))
 		return -errno;
-	snprintf(text, size, "%s", (char *)(spec + 1));
+	snprintf(text, size, "%.*s", (int)size - 1, (char *)(spec + 1));
 	return 0;
 }
 
@@ -169,7 +169,7 @@ static int step_read(void)
 
 static int step_status(void)
 {
-	char text[256];
+	char text[512];
 
 	return status(text, sizeof(text));
 }
@@ -227,7 +227,7 @@ static void close_device(void)
 
 static void judge_status(const char *when)
 {
-	char text[256] = "";
+	char text[512] = "";
 	int rc = status(text, sizeof(text));
 
 	if (rc)

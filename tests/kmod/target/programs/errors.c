@@ -26,7 +26,7 @@
 #include "store.h"
 
 #define ORIGIN_SECTORS 1024u
-#define COW_SECTORS 1600u
+#define COW_SECTORS 1144u	/* room for all of the origin, but with the largest chunks */
 #define FAILED_MAX 4
 #define WORK_OPS 36
 

@@ -167,16 +167,18 @@ static enum fit fits(struct snapshot *s, uint64_t least, uint64_t most)
 {
 	uint64_t low = count(s, YES), high = low + count(s, MAYBE), max = capacity(s);
 
-	if (!most || high + most <= max)
+	if (high + most <= max)
 		return FITS;
 	return low + least > max ? TOO_MUCH : PERHAPS;
 }
 
 static enum fit fits_range(struct snapshot *s, uint64_t from, uint64_t to)
 {
-	/* what is MAYBE is in count() already */
 	uint64_t lacks = lacking(s, from, to, false);
 
+	if (!lacking(s, from, to, true))
+		return FITS;
+	/* what is MAYBE is counted by fits() already */
 	return fits(s, lacks, lacks);
 }
 

@@ -12,20 +12,20 @@ size=4096
 # the other one
 turn() {
 	if [ "$now" = ours ]; then now=upstream; else now=ours; fi
-	use $now
+	use "$now"
 }
 
 # $first, $type, $c of a group's name
 words() {
 	first=$1 type=$2 c=$3
 	now=$first
-	use $now
+	use "$now"
 }
 
 # sound WHAT: dmtool finds nothing wrong with the store
 sound() {
 	dmtool snapshot-check $M/c >/tmp/check 2>&1
-	is "$1: snapshot-check" "$? $(grep -v ': clean' /tmp/check | head -n 2)" "0 "
+	is "$1: snapshot-check" "$?" 0
 }
 
 # random writes to both sides at once
@@ -114,7 +114,7 @@ do_life() {
 }
 
 # copies of both devices as a power cut would leave them: o2 and c2
-cut() {
+power_cut() {
 	must dmsetup suspend --noflush o
 	must dmsetup suspend --noflush c
 	for name in o c; do
@@ -135,7 +135,7 @@ cut() {
 judge_cut() {
 	turn
 	dmtool snapshot-check $M/c2 >/tmp/check 2>&1
-	is "after the cut: snapshot-check" "$? $(head -n 2 /tmp/check | grep -v ': clean')" "0 "
+	is "after the cut: snapshot-check" "$?" 0
 	snap s o2 c2 "$type" "$c"
 	is "after the cut: $now" "$made $(content_of $M/s)" "ok $1"
 	remove s
@@ -156,7 +156,7 @@ do_cut() {
 		up
 		io $M/g "l:$((round * 7)):1500:64" >/tmp/load.g &
 		sleep 0.$((round * 2))
-		cut
+		power_cut
 		wait
 		has "$now: load" "$(cat /tmp/load.g)" ok:
 		seen_st=$(st s)
@@ -179,7 +179,7 @@ do_cut_merge() {
 		slow
 		merge m o c "$type" "$c"
 		sleep 0.$round
-		cut
+		power_cut
 		state=$(st m)
 		# no need to wait for all of it
 		swap c "0 16384 linear $pool $cow_start"
@@ -233,7 +233,7 @@ step() { echo "$1 $(content_of "$M/c$now") $(content_of "$M/o$now")" >>"/tmp/ste
 
 do_bytes() {
 	for now in ours upstream; do
-		use $now
+		use "$now"
 		rm -f "/tmp/steps.$now"
 		history "$1" "$2" "$3"
 	done

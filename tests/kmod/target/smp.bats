@@ -1,0 +1,27 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Many threads on four processors: origin and snapshots under load while they are suspended, reloaded,
+# created, removed and merged.
+
+load programs/lib.sh
+
+setup_file() {
+	build_program smp
+	run_program smp.sh --smp 4 --with "$BATS_FILE_TMPDIR/smp" --timeout "$(full 180 1200)" -- \
+		--seconds "$(full 25 600)" --seed "${SMP_SEED:-1}"
+}
+
+setup() { need_guest; }
+
+@test "smp: each block holds what its thread knows" {
+	ended
+	more_than smp reads 1000
+	more_than smp writes 1000
+}
+
+@test "smp: suspend, reload, creation, removal and merge went on meanwhile" {
+	for kind in suspends reloads creations merges; do
+		more_than smp $kind 1
+	done
+}
