@@ -4,7 +4,7 @@
 # run.sh MODULE.ko BLOCKS GROUPS [PLANT] - what bench/kmod does in the guest
 #
 # Loads of the groups named in GROUPS (comma between them), each block of 4 KiB of the devices once.
-# PLANT: SYMBOL:LOOPS for dmfmt-slow.  All output is kept until the end, because consoles take time:
+# PLANT: SYMBOL:LOOPS for dmfmt-slow.  Output is kept until a group is over, because consoles take time:
 #
 #	@run NAME KEY=VALUE...		what the load module said
 #	@count NAME NUMBER...		status of the counting layer below the COW device
@@ -15,7 +15,11 @@ out=/tmp/out
 sectors=$((blocks * 8))
 slack_kib=2048
 
-fail() { echo "@fail $*" >>$out; }
+failed=/tmp/failed
+fail() {
+	echo "@fail $*" >>$out
+	: >$failed
+}
 # what everything stands on
 must() {
 	"$@" || {
@@ -49,10 +53,10 @@ make_disks() {
 
 fill_origin() { dmsetup message L 0 run op=write order=seq count="$blocks" stamp=1 >/dev/null; }
 
-# blank N...: forget the stores on ramN
+# blank N...: forget the stores on ramN, also while another device keeps it open
 blank() {
 	for i; do
-		dd if=/dev/zero of=/dev/ram"$i" bs=64k count=4 2>/dev/null
+		dd if=/dev/zero of=/dev/ram"$i" bs=64k count=4 conv=fsync 2>/dev/null
 	done
 }
 
@@ -215,23 +219,23 @@ counted() {
 	echo "@count $1 $(dmsetup status counter | cut -d' ' -f4-)" >>$out
 }
 
-# lives NAME ORIGIN COW CHUNK SUFFIX WORD...
+# counted_life NAME ORIGIN COW CHUNK WORD...
 counted_life() {
-	name=$1 origin=$2 cow=$3 chunk=$4
+	life=$1 below=$2 cow=$3 chunk=$4
 	shift 4
 	refill
 	blank 1
-	snapshot snap "$origin" "$cow" P "$chunk"
-	origin "$origin"
-	counted "$name-origin-first" /dev/mapper/origin op=write stamp=2 "$@"
-	counted "$name-origin-rewrite" /dev/mapper/origin op=write stamp=3 "$@"
+	snapshot snap "$below" "$cow" P "$chunk"
+	origin "$below"
+	counted "$life-origin-first" /dev/mapper/origin op=write stamp=2 "$@"
+	counted "$life-origin-rewrite" /dev/mapper/origin op=write stamp=3 "$@"
 	gone origin snap
 	refill
 	blank 1
-	snapshot snap "$origin" "$cow" P "$chunk"
-	origin "$origin"
-	counted "$name-snap-new" /dev/mapper/snap op=write stamp=4 "$@"
-	counted "$name-snap-read" /dev/mapper/snap op=read "$@"
+	snapshot snap "$below" "$cow" P "$chunk"
+	origin "$below"
+	counted "$life-snap-new" /dev/mapper/snap op=write stamp=4 "$@"
+	counted "$life-snap-read" /dev/mapper/snap op=read "$@"
 	gone origin snap
 }
 
@@ -317,8 +321,8 @@ load_modules
 make_disks
 for group in $(echo "$groups" | tr , ' '); do
 	"group_$group"
+	cat $out
+	: >$out
 done
 [ ! -b /dev/vda ] || cat /proc/kallsyms >/dev/vda
-cat $out
-awk '{ print "@module", $1, $2, $6 }' /proc/modules
-! grep -q '^@fail' $out
+[ ! -e $failed ]

@@ -137,6 +137,14 @@ static int count_iterate_devices(struct dm_target *ti, iterate_devices_callout_f
 	return fn(ti, c->dev, 0, ti->len, data);
 }
 
+/* the first two have one meaning or the other, as kernels go */
+static void count_io_hints(struct dm_target *ti, struct queue_limits *limits)
+{
+	limits->max_discard_sectors = UINT_MAX >> SECTOR_SHIFT;
+	limits->max_hw_discard_sectors = UINT_MAX >> SECTOR_SHIFT;
+	limits->discard_granularity = SECTOR_SIZE;
+}
+
 static struct target_type count_target = {
 	.name = "dmfmt-count",
 	.version = { 1, 0, 0 },
@@ -147,6 +155,7 @@ static struct target_type count_target = {
 	.status = count_status,
 	.message = count_message,
 	.iterate_devices = count_iterate_devices,
+	.io_hints = count_io_hints,
 };
 
 static int __init count_init(void)

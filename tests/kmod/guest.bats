@@ -158,6 +158,24 @@ done'
 	[[ ${lines[-1]} == "  l"* ]]
 }
 
+@test "guest: dmeventd looks after a snapshot, and sees it invalidated" {
+	truncate -s 128M "$BATS_TEST_TMPDIR/disk"
+	# shellcheck disable=SC2016 # for the guest
+	guest 'modprobe dm-snapshot; set -- --config "activation { monitoring = 1 }"
+		vgcreate -q v /dev/vda && lvcreate -q "$@" -Zn -L 32M -n o v && lvcreate -q "$@" -s -L 4M -n s v/o
+		lvs "$@" --noheadings -o seg_monitor v/s
+		dd if=/dev/zero of=/dev/v/o bs=1M count=16 oflag=direct status=none
+		n=0
+		until lvs "$@" --noheadings -o seg_monitor v/s | grep -q not || [ $n -eq 40 ]; do
+			n=$((n + 1)); sleep 0.5
+		done
+		lvs "$@" --noheadings -o seg_monitor,lv_snapshot_invalid v/s' --disk "$BATS_TEST_TMPDIR/disk"
+	echo "$output"
+	equal "$status" 0
+	equal "$(grep -c '^  monitored *$' <<<"$output")" 1
+	[[ ${lines[-1]} =~ ^\ +not\ monitored\ +snapshot\ invalid ]]
+}
+
 @test "guest: modules of a folder come before the kernel's own" {
 	local ours=$BATS_TEST_TMPDIR/ours release own
 	release=$(cat "$("$KMOD/fetch-kernel" "$KERNEL")/release")

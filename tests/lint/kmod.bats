@@ -16,6 +16,9 @@ sparse() {
 	sparse "$TOP/tests/kmod/build-modules"
 	equal "$stderr" ""
 	equal "$status" 0
+	sparse "$TOP/tests/kmod/build-modules" --make DMFMT_TEST=y --name sparse-test
+	equal "$stderr" ""
+	equal "$status" 0
 }
 
 @test "kmod: sparse would find a mixed byte order" {

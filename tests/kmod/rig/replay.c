@@ -404,6 +404,8 @@ static void set_all(struct replay *r, bool in)
 		r->bits[i].in = in;
 }
 
+#define KINDS 7
+
 static void set_write(struct replay *r, size_t write, bool in)
 {
 	size_t i;
@@ -411,6 +413,29 @@ static void set_write(struct replay *r, size_t write, bool in)
 	for (i = 0; i < r->nr_bits; i++)
 		if (r->bits[i].write == write)
 			r->bits[i].in = in;
+}
+
+/* a write to an area that is pending, or @other */
+static size_t pending_area(const struct replay *r, size_t other)
+{
+	size_t i;
+
+	for (i = 0; i < r->nr_bits; i++) {
+		const struct pending *w = &r->w[r->bits[i].write];
+
+		if (store_of_area(&r->m, w->dev, w->offset, w->length))
+			return r->bits[i].write;
+	}
+	return other;
+}
+
+static void tear(struct replay *r, size_t write)
+{
+	size_t i;
+
+	for (i = 0; i < r->nr_bits; i++)
+		if (r->bits[i].write == write)
+			r->bits[i].in = next_random(r) & 1;
 }
 
 /* one of the sampled kinds of states */
@@ -424,10 +449,11 @@ static void choose(struct replay *r, uint64_t kind)
 		set_write(r, one, !kind);
 	} else if (kind < 4) {		/* the same, and torn */
 		set_all(r, kind - 2);
-		for (i = 0; i < r->nr_bits; i++)
-			if (r->bits[i].write == one)
-				r->bits[i].in = next_random(r) & 1;
-	} else if (kind < 5) {		/* whole writes */
+		tear(r, one);
+	} else if (kind < 5) {		/* a torn area, where there is one */
+		set_all(r, true);
+		tear(r, pending_area(r, one));
+	} else if (kind < 6) {		/* whole writes */
 		set_all(r, false);
 		for (i = 0; i < r->nr_w; i++)
 			set_write(r, i, next_random(r) % 8 < odds);
@@ -458,7 +484,7 @@ static void cut(struct replay *r)
 		try_bits(r);
 	}
 	for (n = 4; n < per_cut; n++) {
-		choose(r, n % 6);
+		choose(r, n % KINDS);
 		try_bits(r);
 	}
 }

@@ -18,6 +18,7 @@ setup_file() {
 		xz -dc "$FIXTURES/snapshot/$name/cow.img.xz" >"$d/cow"
 		pack_add "$name.o" "$d/origin"
 		pack_add "$name.c" "$d/cow"
+		# shellcheck disable=SC2016 # jq's variables
 		manifest "$name" '(.expected.table | split(" ")) as $t | "\(.name) \($t[1]) \($t[5]) \($t[6]) " +
 			(.expected.logical_sha256 // "none") + " " +
 			(.expected.status_after_attach | split(" ")[3:] | join(" "))' >>"$d/list"
@@ -44,13 +45,13 @@ setup() { need_guest; }
 		! grep -q "^@end $name " "$BATS_FILE_TMPDIR/out" || nr=$((nr + 1))
 	done
 	[ "$nr" -ge 15 ]
-	! grep '^@end [^ ]* [^0]' "$BATS_FILE_TMPDIR/out"
+	equal "$(grep -c '^@end [^ ]* [^0]' "$BATS_FILE_TMPDIR/out")" 0 "checks that are not clean"
 }
 
 @test "fixtures: every kind of state takes part" {
 	local state
 	for state in Invalid '[0-9]'; do
-		grep -q " $state[^ ]*\( [0-9]*\)\?$" "$BATS_FILE_TMPDIR/list"
+		grep -q " ${state}[^ ]*\( [0-9]*\)\?\$" "$BATS_FILE_TMPDIR/list"
 	done
 	grep -q ' PO ' "$BATS_FILE_TMPDIR/list"
 }

@@ -7,7 +7,7 @@
 load lib.sh
 
 GROUPS_HERE='ctor words status ima chunks blocks length split parallel flush stacked nested reload
-handover load busy grow readonly full_P full_PO full_N merge merge_stopped merge_load discard
+preload handover load busy grow readonly full_P full_PO full_N merge merge_stopped merge_load discard
 parameters unload'
 
 setup_file() {
@@ -22,7 +22,7 @@ setup_file() {
 	truncate -s 1M "$BATS_FILE_TMPDIR/blank"
 	options+=(--disk-ro "$BATS_FILE_TMPDIR/blank")
 	# shellcheck disable=SC2086 # one per word
-	target_boot out "$SCRIPTS/matrix.sh" --append slab_nomerge "${options[@]}" -- "$MODULES" ${MATRIX_GROUPS:-$GROUPS_HERE}
+	target_boot out "$SCRIPTS/matrix.sh" "${options[@]}" -- "$MODULES" ${MATRIX_GROUPS:-$GROUPS_HERE}
 }
 
 setup() { need_guest; }
@@ -42,6 +42,7 @@ setup() { need_guest; }
 @test "matrix: over linear, mirror, striped, crypt and loop, and below crypt" { holds out stacked; }
 @test "matrix: a snapshot of a snapshot" { holds out nested; }
 @test "matrix: reload, clear, suspend" { holds out reload; }
+@test "matrix: tables are loaded while the origin has no size yet" { holds out preload; }
 @test "matrix: handover to a merge, and its rules" { holds out handover; }
 @test "matrix: suspend, reload and resume under load" { holds out load; }
 @test "matrix: a snapshot is removed under load on its origin" { holds out busy; }

@@ -29,6 +29,7 @@
 #define COW_SECTORS 1144u	/* room for all of the origin, but with the largest chunks */
 #define FAILED_MAX 4
 #define WORK_OPS 36
+#define MARKS 3			/* attempts at the mark of an invalid store that fail */
 
 enum { ORIGIN, SNAP };
 
@@ -65,7 +66,7 @@ static struct {
 
 static unsigned long nr_runs, nr_hits, nr_invalid, nr_failed_loads, nr_failed_merges;
 
-/* ---- the fault ------------------------------------------------------------------------------------------ */
+/* ---- the fault ------------------------------------------------------------------------------- */
 
 static struct fault_state fault_state(struct dm_dev *dev)
 {
@@ -81,8 +82,8 @@ static struct fault_state fault_state(struct dm_dev *dev)
 
 static void arm(void)
 {
-	must(dm_message(e.victim, "fail %lu %d rwf%s", e.k, e.endless ? 0 : 1, e.late ? " 0 99999999 late" : ""),
-	     "%s: message", e.victim->name);
+	must(dm_message(e.victim, "fail %lu %d rwf%s", e.k, e.endless ? 0 : 1,
+			e.late ? " 0 99999999 late" : ""), "%s: message", e.victim->name);
 }
 
 static void disarm(void)
@@ -96,7 +97,7 @@ static unsigned long faults(void)
 	return fault_state(e.victim).failed;
 }
 
-/* ---- what is expected --------------------------------------------------------------------------------------- */
+/* ---- what is expected ------------------------------------------------------------------------ */
 
 static void written(struct content *c, uint64_t sector, uint64_t nr, bool ok)
 {
@@ -153,7 +154,7 @@ static void check_all(const char *what, int fd, struct content *c)
 	}
 }
 
-/* ---- devices --------------------------------------------------------------------------------------------------- */
+/* ---- devices --------------------------------------------------------------------------------- */
 
 static int snap_make(void)
 {
@@ -229,7 +230,7 @@ static void fresh(bool stale)
 	rnd_seed(42);
 }
 
-/* ---- operations ------------------------------------------------------------------------------------------------- */
+/* ---- operations ------------------------------------------------------------------------------ */
 
 /* who may see an error: nobody before the fault, and the origin's users only if the origin is at fault */
 static void judge_error(int which, bool write, int err, unsigned long before)
@@ -324,7 +325,7 @@ static void do_batch(void)
 	}
 }
 
-/* ---- scenario "life": writes and reads of the origin and the snapshot ---------------------------------------------- */
+/* ---- scenario "life": writes and reads of the origin and the snapshot ------------------------ */
 
 static void life_work(void)
 {
@@ -423,7 +424,7 @@ static void run_life(void)
 	life_end();
 }
 
-/* ---- scenario "create": a blank COW device is activated ---------------------------------------------------------------- */
+/* ---- scenario "create": a blank COW device is activated -------------------------------------- */
 
 static void run_create(void)
 {
@@ -447,7 +448,7 @@ static void run_create(void)
 	check_reactivated(false);
 }
 
-/* ---- scenario "load": a store with several areas is activated --------------------------------------------------------------- */
+/* ---- scenario "load": a store with several areas is activated -------------------------------- */
 
 static void run_load(void)
 {
@@ -479,7 +480,7 @@ static void run_load(void)
 	check_reactivated(false);
 }
 
-/* ---- scenario "merge" ------------------------------------------------------------------------------------------------------ */
+/* ---- scenario "merge" ------------------------------------------------------------------------ */
 
 static void other_make(void)
 {
@@ -610,9 +611,9 @@ static void run_merge(void)
 	free(before);
 }
 
-/* ---- scenario "mark": the store is full, and the mark that says so fails ---------------------------------------------------------- */
+/* ---- scenario "mark": the store is full, and the mark that says so fails --------------------- */
 
-/* the header's writes fail, k times or for ever; then the writer is told, and the store is invalid for good */
+/* the header's writes fail, some times or for ever; the writer is told, the store is invalid for good */
 static void run_mark(void)
 {
 	int which = e.late ? SNAP : ORIGIN;		/* who fills it up */
@@ -636,10 +637,10 @@ static void run_mark(void)
 	nr_invalid++;
 	if (!e.endless && disk_is_valid())
 		fail("store: valid on disk although it lacks exceptions");
-	nr_hits = e.k < 4;
+	nr_hits = !e.endless && e.k < MARKS - 1;
 }
 
-/* ---- all of them ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 static const struct scenario {
 	const char *name;
@@ -649,21 +650,22 @@ static const struct scenario {
 	bool origin, cow;		/* whose I/O fails */
 	bool with_late, with_endless;
 	bool ours_only;			/* a known defect of upstream */
+	bool each;			/* whatever the step is */
 } scenarios[] = {
-	{ "create", run_create, 8, "P", false, true, true, true, false },
-	{ "load", run_load, 1, "P", false, true, false, true, false },
-	{ "life", run_life, 8, "P", true, true, true, true, false },
-	{ "life-small", run_life, 2, "PO", true, true, false, false, false },
-	{ "life-transient", run_life, 8, "N", true, true, false, true, false },
-	{ "merge", run_merge, 8, "P", true, true, true, true, false },
-	{ "mark", run_mark, 64, "P", false, true, true, true, true },
+	{ "create", run_create, 8, "P", false, true, true, true, false, true },
+	{ "load", run_load, 1, "P", false, true, false, true, false, false },
+	{ "life", run_life, 8, "P", true, true, true, true, false, false },
+	{ "life-small", run_life, 2, "PO", true, true, false, false, false, false },
+	{ "life-transient", run_life, 8, "N", true, true, false, true, false, false },
+	{ "merge", run_merge, 8, "P", true, true, true, true, false, false },
+	{ "mark", run_mark, 64, "P", false, true, true, true, true, true },
 };
 
 static unsigned long run_all_k(const struct scenario *s, struct dm_dev *victim, bool late, bool endless)
 {
 	unsigned long k, hits = 0;
 
-	for (k = 0; ; k += endless ? e.step * 4 : e.step) {
+	for (k = 0; ; k += s->each ? 1 : endless ? e.step * 4 : e.step) {
 		e.chunk = s->chunk;
 		e.store = s->store;
 		e.victim = victim;

@@ -15,7 +15,7 @@
 #define NOTES 200
 #define NOTE_BYTES 160
 
-/* ---- random numbers, time --------------------------------------------------------------------------- */
+/* ---- random numbers, time -------------------------------------------------------------------- */
 
 static __thread uint64_t rnd_state = 1;
 
@@ -53,7 +53,7 @@ uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* ---- what was done last ------------------------------------------------------------------------------ */
+/* ---- what was done last ---------------------------------------------------------------------- */
 
 static pthread_mutex_t notes_lock = PTHREAD_MUTEX_INITIALIZER;
 static char notes[NOTES][NOTE_BYTES];
@@ -113,7 +113,7 @@ void must(int err, const char *format, ...)
 	fail("%s: %s", text, strerror(-err));
 }
 
-/* ---- data ---------------------------------------------------------------------------------------------- */
+/* ---- data ------------------------------------------------------------------------------------ */
 
 void *pages(size_t bytes)
 {
@@ -159,7 +159,7 @@ uint64_t differs(const void *a, const void *b, uint64_t nr)
 	return i;
 }
 
-/* ---- one by one ------------------------------------------------------------------------------------------ */
+/* ---- one by one ------------------------------------------------------------------------------ */
 
 int open_direct(const char *node)
 {
@@ -187,7 +187,7 @@ int sectors_write(int fd, const void *buf, uint64_t sector, uint64_t nr)
 	return result_of(pwrite(fd, buf, nr * SECTOR, (off_t)(sector * SECTOR)), nr);
 }
 
-/* ---- many at once ------------------------------------------------------------------------------------------ */
+/* ---- many at once ---------------------------------------------------------------------------- */
 
 void batch_init(struct batch *b, unsigned int max)
 {

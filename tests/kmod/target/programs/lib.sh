@@ -30,8 +30,8 @@ fault_module() {
 	local dir rc=0
 	dir=$("$KMOD/build-modules" --name "$KERNEL-test" --make DMFMT_TEST=y "$KERNEL" \
 		2>"$BATS_FILE_TMPDIR/fault.err") || rc=$?
-	case $rc in
 	# shellcheck disable=SC2034 # for the tests
+	case $rc in
 	0) FAULT_KO=$dir/dmfmt-fault.ko ;;
 	75) unavailable "$(tail -n 1 "$BATS_FILE_TMPDIR/fault.err")" ;;
 	*)

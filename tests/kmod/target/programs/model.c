@@ -75,7 +75,7 @@ static struct {
 		verified, stores;
 } done;
 
-/* ---- comparing --------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 static const char *name_of(struct snapshot *s)
 {
@@ -118,7 +118,7 @@ static void same_bytes(const char *what, const uint8_t *got, uint64_t offset, ui
 	fail("%s: byte %lu: found 0x%02x, expected 0x%02x", what, offset + i, got[i], expected[i]);
 }
 
-/* ---- room and state ------------------------------------------------------------------------------------ */
+/* ---- room and state -------------------------------------------------------------------------- */
 
 static uint64_t count(struct snapshot *s, int what)
 {
@@ -238,7 +238,7 @@ static void org_written(uint64_t from, uint64_t to)
 			origin_written(&m.snap[i], from, to);
 }
 
-/* ---- the status line and the store ---------------------------------------------------------------------- */
+/* ---- the status line and the store ----------------------------------------------------------- */
 
 /* the exceptions as the store has them; those of the model that are certain must be among them */
 static void adopt_store(struct snapshot *s, const struct store *st)
@@ -250,7 +250,8 @@ static void adopt_store(struct snapshot *s, const struct store *st)
 		uint64_t old = st->old_chunk[i];
 
 		if (old >= s->chunks)
-			fail("%s: the store has an exception for chunk %lu of %lu", s->dev.name, old, s->chunks);
+			fail("%s: the store has an exception for chunk %lu of %lu", s->dev.name, old,
+			     s->chunks);
 		if (s->excepted[old] == NO)
 			fail("%s: the store has an exception for chunk %lu, expected none", s->dev.name, old);
 		now[old] = YES;
@@ -302,8 +303,8 @@ static void check_usage(struct snapshot *s, const char *status)
 		return;
 	}
 	if (nr < low || nr > high)
-		fail("%s: status: %s: %lu exceptions, expected %lu to %lu of %lu", s->dev.name, status, nr, low,
-		     high, capacity(s));
+		fail("%s: status: %s: %lu exceptions, expected %lu to %lu of %lu", s->dev.name, status, nr,
+		     low, high, capacity(s));
 	if (metadata != (s->store == 'N' ? 0 : (nr / entries + 2) * s->chunk))
 		fail("%s: status: %s: metadata of %lu exceptions", s->dev.name, status, nr);
 }
@@ -372,7 +373,7 @@ static void verify_all(void)
 			verify(&m.snap[i]);
 }
 
-/* ---- devices ---------------------------------------------------------------------------------------------- */
+/* ---- devices --------------------------------------------------------------------------------- */
 
 static int open_buffered(const char *node)
 {
@@ -440,12 +441,13 @@ static void org_resume(void)
 	must(dm_resume(&m.org), "org: resume");
 }
 
-/* ---- creation and removal ----------------------------------------------------------------------------------- */
+/* ---- creation and removal -------------------------------------------------------------------- */
 
 /* enough for all of the origin, or less */
 static uint64_t choose_cow(struct snapshot *s)
 {
-	uint64_t entries = 32u * s->chunk, all = s->chunks + s->chunks / entries + 2, total = all + rnd_below(3);
+	uint64_t entries = 32u * s->chunk, all = s->chunks + s->chunks / entries + 2;
+	uint64_t total = all + rnd_below(3);
 
 	if (chance(50))
 		total = 3 + rnd_below(all);
@@ -514,7 +516,7 @@ static void op_remove(void)
 	done.removals++;
 }
 
-/* ---- reads and writes -------------------------------------------------------------------------------------- */
+/* ---- reads and writes ------------------------------------------------------------------------ */
 
 /* the origin (NULL), or a snapshot that has a device */
 static struct snapshot *choose_device(void)
@@ -613,7 +615,8 @@ static void snapshot_refused(struct snapshot *s, uint64_t from, uint64_t to, con
 	check_store(s);
 }
 
-static void snapshot_written(struct snapshot *s, uint64_t sector, uint64_t nr, int err, const uint8_t *written)
+static void snapshot_written(struct snapshot *s, uint64_t sector, uint64_t nr, int err,
+			     const uint8_t *written)
 {
 	uint64_t to = sector + nr;
 	enum fit fit = snapshot_write_fits(s, sector, to);
@@ -698,7 +701,7 @@ static void op_flush(void)
 	done.flushes++;
 }
 
-/* ---- many at once --------------------------------------------------------------------------------------------- */
+/* ---- many at once ---------------------------------------------------------------------------- */
 
 struct piece {
 	struct snapshot *s;
@@ -787,7 +790,8 @@ static void piece_written(const struct piece *p, int err)
 		/* full; or not any more than that, if it is P with nothing left to be certain of */
 		check_state(s);
 		if (s->state == VALID)
-			fail("%s: write %lu+%lu: failed, and the snapshot is valid", s->dev.name, p->sector, p->nr);
+			fail("%s: write %lu+%lu: failed, and the snapshot is valid", s->dev.name, p->sector,
+			     p->nr);
 	}
 	if (s && err && s->state == OVERFLOWED)
 		adopt_sectors(s, p->sector, p->nr, p->buf);
@@ -835,7 +839,7 @@ static void op_batch(void)
 	done.batches++;
 }
 
-/* ---- discards -------------------------------------------------------------------------------------------------- */
+/* ---- discards -------------------------------------------------------------------------------- */
 
 /*
  * A whole chunk with an exception becomes zero.  A part of one is passed on, which brd cannot do: it
@@ -872,7 +876,7 @@ static void op_discard(void)
 	if (!s->there || s == m.merging || s->state == INVALID || !s->discards)
 		return;
 	choose_range(&sector, &nr);
-	/* upstream's discards of a chunk's length that begin within one hit the neighbour on the COW device */
+	/* upstream's of a chunk's length that begin within one hit the neighbour on the COW device */
 	if (!m.ours || chance(50)) {
 		sector -= sector % s->chunk;
 		nr = (nr + s->chunk - 1) / s->chunk * s->chunk;
@@ -891,7 +895,7 @@ static void op_discard(void)
 	done.discards++;
 }
 
-/* ---- suspend, reload, handover, growth -------------------------------------------------------------------------- */
+/* ---- suspend, reload, handover, growth ------------------------------------------------------- */
 
 static void op_suspend(void)
 {
@@ -982,14 +986,15 @@ static void op_grow(void)
 	done.grown++;
 }
 
-/* ---- merge ------------------------------------------------------------------------------------------------------- */
+/* ---- merge ----------------------------------------------------------------------------------- */
 
 static void merge_load(void)
 {
 	char table[128];
 
 	table_of(m.merging, m.merging->chunk, table, sizeof(table));
-	must(dm_load(&m.org, ORIGIN_SECTORS, "snapshot-merge", "%s", table), "org: load snapshot-merge %s", table);
+	must(dm_load(&m.org, ORIGIN_SECTORS, "snapshot-merge", "%s", table), "org: load snapshot-merge %s",
+	     table);
 }
 
 /* all chunks of the other snapshots that the merge writes to get an exception, sooner or later */
@@ -1167,7 +1172,7 @@ static void op_merge_step(void)
 	}
 }
 
-/* ---- reboot --------------------------------------------------------------------------------------------------- */
+/* ---- reboot ---------------------------------------------------------------------------------- */
 
 static void activate(struct snapshot *s)
 {
@@ -1223,7 +1228,7 @@ static void op_reboot(void)
 	done.reboots++;
 }
 
-/* ---- the run ---------------------------------------------------------------------------------------------------- */
+/* ---- the run --------------------------------------------------------------------------------- */
 
 static const struct {
 	unsigned int weight;

@@ -55,10 +55,11 @@ static struct {
 	unsigned int threads;
 	bool stop;
 	uint64_t number;		/* of the last write */
+	uint64_t seed;
 	unsigned long reads, writes, suspends, reloads, creations, removals, merges;
 } t;
 
-/* ---- the threads -------------------------------------------------------------------------------------------- */
+/* ---- the threads ----------------------------------------------------------------------------- */
 
 static uint64_t next_number(void)
 {
@@ -84,7 +85,8 @@ static void check_block(struct device *d, unsigned int block, const uint8_t *got
 	fill(expected, block * BLOCK_SECTORS, BLOCK_SECTORS, tag);
 	if (tag < c->low || tag > c->high || memcmp(got, expected, sizeof(expected)))
 		fail("%s: block %u: found the data of write %lu%s, expected one of %lu to %lu", d->dev.name,
-		     block, tag, memcmp(got, expected, sizeof(expected)) ? " and others" : "", c->low, c->high);
+		     block, tag, memcmp(got, expected, sizeof(expected)) ? " and others" : "", c->low,
+		     c->high);
 	set(&c->low, tag);
 	set(&c->high, tag);
 }
@@ -105,8 +107,8 @@ static void write_block(struct device *d, unsigned int block, uint8_t *buf)
 
 static void read_block(struct device *d, unsigned int block, uint8_t *buf)
 {
-	must(sectors_read(d->fd, buf, block * BLOCK_SECTORS, BLOCK_SECTORS), "%s: read of block %u", d->dev.name,
-	     block);
+	must(sectors_read(d->fd, buf, block * BLOCK_SECTORS, BLOCK_SECTORS), "%s: read of block %u",
+	     d->dev.name, block);
 	check_block(d, block, buf);
 	__atomic_add_fetch(&t.reads, 1, __ATOMIC_RELAXED);
 }
@@ -116,7 +118,7 @@ static void *work(void *arg)
 	unsigned int me = (unsigned int)(uintptr_t)arg;
 	uint8_t *buf = pages(BLOCK_SECTORS * SECTOR);
 
-	rnd_seed(get(&t.number) * 64 + me);
+	rnd_seed(t.seed * 64 + me);
 	while (!__atomic_load_n(&t.stop, __ATOMIC_RELAXED)) {
 		struct device *d = &t.d[chance(40) ? 0 : rnd_below(DEVICES)];
 		unsigned int block = (unsigned int)rnd_below(BLOCKS / t.threads) * t.threads + me;
@@ -133,7 +135,7 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* ---- what goes on meanwhile -------------------------------------------------------------------------------------- */
+/* ---- what goes on meanwhile ------------------------------------------------------------------ */
 
 static void lock(struct device *d)
 {
@@ -241,7 +243,7 @@ static void check_empty(struct device *d)
 	close(fd);
 }
 
-/* nobody is at work in the moment in which the origin's content becomes the snapshot's, but all before and after */
+/* all are at work before and after, nobody in the moment in which the origin's content is another */
 static void merge_begin(struct device *d)
 {
 	struct device *org = &t.d[0];
@@ -308,7 +310,7 @@ static void disturb(void)
 	}
 }
 
-/* ---- begin and end --------------------------------------------------------------------------------------------------- */
+/* ---- begin and end --------------------------------------------------------------------------- */
 
 static void set_up(void)
 {
@@ -410,6 +412,7 @@ int main(int argc, char **argv)
 	if (!t.threads || t.threads > THREADS_MAX)
 		return 2;
 	rnd_seed(seed);
+	t.seed = seed;
 	set_up();
 	run(seconds);
 	check_everything();

@@ -1,5 +1,6 @@
-# shellcheck shell=sh disable=SC1091,SC2154 # the library is in the guest, and sets some variables
 # SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=sh disable=SC1091,SC2154 # the library is in the guest, and sets some variables
+# shellcheck disable=SC2086 # names and numbers, without blanks
 #
 # Stores that were made long ago, loaded with the module named: for each line of /guest/list
 #

@@ -1,5 +1,5 @@
-# shellcheck shell=sh disable=SC1091,SC2034
 # SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=sh disable=SC1091,SC2034,SC2086 # for the scripts; names and numbers, without blanks
 #
 # For scripts that run in the guest and try the snapshot targets: `. /guest/target.sh`.
 #
@@ -141,6 +141,9 @@ st() { dmsetup status "$1" | cut -d ' ' -f 4-; }
 table_of() { dmsetup table "$1" | cut -d ' ' -f 3-; }
 events() { dmsetup info -c --noheadings -o events "$1" | tr -d ' '; }
 mm() { printf '%d:%d' "0x$(stat -c %t "$M/$1")" "0x$(stat -c %T "$M/$1")"; }
+
+# past the page cache, which would not see what a target writes below it
+content_of() { dd if="$1" bs=64K iflag=direct 2>/dev/null | sha256sum | cut -d ' ' -f 1; }
 
 # map NAME STEP [START COUNT], raw NAME STEP [START COUNT]: letters, see io.c
 map() { io "$M/$1" "m:${3-0}:${4-0}:$2"; }
