@@ -217,9 +217,17 @@ static void wait_for_copies(struct dm_snapshot *s)
 
 /* ---- the end of validity --------------------------------------------------------------------- */
 
-void snap_invalidate_locked(struct dm_snapshot *s, const char *why)
+/*
+ * @broken: the COW device cannot be trusted with another write.  Else (it is full) what is pending is still
+ * copied and committed before the mark, as much of the snapshot as there can be.
+ */
+void snap_invalidate_locked(struct dm_snapshot *s, const char *why, bool broken)
 {
 	lockdep_assert_held(&s->lock);
+	if (broken && !s->broken) {
+		s->broken = true;
+		snap_kick(s);
+	}
 	if (!s->valid)
 		return;
 	DMERR("Invalidating snapshot: %s.", why);
@@ -234,7 +242,7 @@ void snap_invalidate(struct dm_snapshot *s, const char *why)
 	unsigned long flags;
 
 	spin_lock_irqsave(&s->lock, flags);
-	snap_invalidate_locked(s, why);
+	snap_invalidate_locked(s, why, true);
 	spin_unlock_irqrestore(&s->lock, flags);
 }
 
@@ -273,7 +281,7 @@ static int snapshot_write_no_space(struct dm_snapshot *s, struct bio *bio)
 		}
 		return DM_MAPIO_KILL;
 	}
-	snap_invalidate_locked(s, "Unable to allocate exception");
+	snap_invalidate_locked(s, "Unable to allocate exception", false);
 	bio_list_add(&s->fail_bios, bio);
 	return DM_MAPIO_SUBMITTED;
 }
@@ -487,7 +495,7 @@ static int origin_locked(struct dm_snapshot *s, struct bio *bio, u64 chunk,
 		if (snap_tree_lookup(&s->tree, chunk, &new, NULL))
 			return 0;
 		if (s->store->ops->alloc(s->store, s->nr_order, &new)) {
-			snap_invalidate_locked(s, "Unable to allocate exception");
+			snap_invalidate_locked(s, "Unable to allocate exception", false);
 			if (bio && !*taken)
 				bio_list_add(&s->mark_bios, bio);
 			*taken = true;
@@ -770,9 +778,9 @@ static void release_pending(struct dm_snapshot *s, struct snap_pending *pe, stru
 static void judge_failure(struct dm_snapshot *s, struct snap_pending *pe)
 {
 	if (pe->write_error)
-		snap_invalidate_locked(s, "Error writing exception data to the COW device");
+		snap_invalidate_locked(s, "Error writing exception data to the COW device", true);
 	else if (!bio_list_empty(&pe->origin_bios) && !s->fail_origin_write)
-		snap_invalidate_locked(s, "Error reading the origin for an exception");
+		snap_invalidate_locked(s, "Error reading the origin for an exception", false);
 	else
 		DMERR_LIMIT("Error reading the origin: exception for chunk %llu not made",
 			    (unsigned long long)pe->old);
@@ -820,7 +828,7 @@ static void finish_some(struct dm_snapshot *s, struct list_head *committed, int 
 			smp_wmb();
 			if (memory || snap_tree_insert(&s->tree, pe->old, pe->new)) {
 				WRITE_ONCE(s->nr_finishing, s->nr_finishing - 1);
-				snap_invalidate_locked(s, "No memory for an exception");
+				snap_invalidate_locked(s, "No memory for an exception", false);
 			} else if (snap_is_tracked(s, pe->old)) {
 				pe->state = SNAP_PE_COMMITTED;
 				list_move_tail(&pe->order, &s->blocked);
@@ -874,7 +882,7 @@ static bool gather_commit(struct dm_snapshot *s, struct snap_todo *t)
 			break;
 		ready++;
 	}
-	if (!ready || (s->nr_copying && ready < SNAP_BATCH_MAX && s->valid &&
+	if (!ready || (s->nr_copying && ready < SNAP_BATCH_MAX && !s->broken &&
 		       !list_first_entry(&s->order, struct snap_pending, order)->read_error))
 		return false;
 	list_for_each_entry_safe(pe, next, &s->order, order) {
@@ -886,7 +894,7 @@ static bool gather_commit(struct dm_snapshot *s, struct snap_todo *t)
 			release_pending(s, pe, t);
 			continue;
 		}
-		if (!s->valid) {
+		if (s->broken) {
 			s->nr_order--;
 			release_pending(s, pe, t);
 			continue;
@@ -938,7 +946,7 @@ static void work_collect(struct dm_snapshot *s, struct snap_round *w, struct sna
 	if (s->commit_done) {
 		s->commit_done = s->commit_busy = false;
 		if (s->commit_error)
-			snap_invalidate_locked(s, "Error writing exceptions to the COW device");
+			snap_invalidate_locked(s, "Error writing exceptions to the COW device", true);
 		list_splice_tail_init(&s->committing, &w->committed);
 	}
 	if (s->mark_done) {
@@ -950,10 +958,16 @@ static void work_collect(struct dm_snapshot *s, struct snap_round *w, struct sna
 		work_blocked(s, t);
 	}
 	w->starts = !list_empty(&s->starts);
-	/* a mark waits for the commit that is under way: both write metadata */
-	w->mark = s->mark_start && !s->commit_busy && !delayed_work_pending(&s->delayed);
-	if (w->mark)
-		s->mark_start = false;
+}
+
+/* s->lock held: the mark waits for what can still be committed */
+static bool begin_mark(struct dm_snapshot *s)
+{
+	if (!s->mark_start || s->commit_busy || (s->nr_order && !s->broken) ||
+	    delayed_work_pending(&s->delayed))
+		return false;
+	s->mark_start = false;
+	return true;
 }
 
 static void work_round(struct dm_snapshot *s)
@@ -974,17 +988,18 @@ static void work_round(struct dm_snapshot *s)
 		snap_copy_starts(s);
 	if (w.step)
 		s->store->ops->step(s->store);
-	if (w.mark)
-		s->store->ops->mark(s->store);
 	work_finish(s, &w.committed, &t);
 
 	spin_lock_irq(&s->lock);
 	w.commit = gather_commit(s, &t);
+	w.mark = begin_mark(s);
 	w.event = s->event;
 	s->event = false;
 	spin_unlock_irq(&s->lock);
 	if (w.commit)
 		s->store->ops->commit(s->store);
+	if (w.mark)
+		s->store->ops->mark(s->store);
 	todo_run(&t);
 	if (w.event)
 		dm_table_event(s->ti->table);

@@ -37,7 +37,8 @@ int snap_loader_init(struct snap_loader *l, struct dm_snapshot *s, const struct 
 	l->pieces = div_u64(g->chunk_bytes, l->piece_bytes);
 	l->next_free = DMFMT_SNAP_FIRST_DATA_CHUNK;
 	l->old_sorted = l->new_sorted = true;
-	l->origin_chunks = (bdev_nr_sectors(s->origin->bdev) + g->chunk_sectors - 1) >> g->shift;
+	/* not known yet where the origin's own table waits for its resume: see snapshot_preresume() */
+	l->origin_chunks = snap_origin_chunks(s, g->shift);
 	l->slots = kcalloc(SNAP_LOAD_SLOTS, sizeof(*l->slots), GFP_KERNEL);
 	if (!l->slots)
 		return -ENOMEM;
@@ -154,6 +155,8 @@ static int add_exceptions(struct snap_loader *l, const struct snap_exception_dis
 		l->last_new = new;
 		if (new >= l->next_free)
 			l->next_free = new + 1;
+		if (old > l->s->max_old)
+			l->s->max_old = old;
 		l->nr++;
 	}
 	return 0;
@@ -328,7 +331,7 @@ static bool plausible_area(struct dm_snapshot *s, u32 sectors, struct page *page
 		return false;
 	for (i = 0; i < live; i++)
 		if (!dmfmt_snap_new_chunk_ok(&g, dmfmt_snap_new(&e[i])) ||
-		    dmfmt_snap_old(&e[i]) > bdev_nr_sectors(s->origin->bdev) >> g.shift)
+		    dmfmt_snap_old(&e[i]) > snap_origin_chunks(s, g.shift))
 			return false;
 	return true;
 }

@@ -514,6 +514,12 @@ static int snapshot_preresume(struct dm_target *ti)
 		r = -EINVAL;
 	}
 	mutex_unlock(&snap_registry);
+	/* an origin that had no size when the exceptions were read has one now */
+	if (!r && s->valid && s->max_old && s->max_old > snap_origin_chunks(s, s->shift)) {
+		DMERR("exception for chunk %llu: past the end of the origin; see dmtool snapshot-check",
+		      (unsigned long long)s->max_old);
+		r = -EINVAL;
+	}
 	return r;
 }
 
@@ -533,6 +539,7 @@ static void hand_over(struct dm_snapshot *from, struct dm_snapshot *to)
 	snap_tree_swap(&from->tree, &to->tree);
 	to->chunk_sectors = from->chunk_sectors;
 	to->shift = from->shift;
+	to->max_old = from->max_old;
 	WRITE_ONCE(to->valid, from->valid);
 	WRITE_ONCE(to->overflowed, from->overflowed);
 	to->is_handover = false;

@@ -160,6 +160,7 @@ struct dm_snapshot {
 	struct list_head all;		/* every snapshot there is; snap_registry */
 	struct snap_store *store;
 	sector_t len;			/* of the table */
+	u64 max_old;			/* of the exceptions that were loaded */
 	u32 chunk_sectors;		/* 0 while a handover is awaited */
 	unsigned int shift;
 	bool is_merge, suspended, is_handover;
@@ -180,7 +181,7 @@ struct dm_snapshot {
 	struct list_head committing;
 	struct list_head blocked;	/* committed, but reads of the origin are still on their way */
 	unsigned int nr_pending, nr_copying, nr_order;
-	bool commit_busy, commit_done, store_step, recheck, event;
+	bool commit_busy, commit_done, store_step, recheck, event, broken;
 	blk_status_t commit_error;
 	/* the invalid mark */
 	bool marking, mark_start, mark_done;
@@ -256,7 +257,7 @@ void snap_commit_done(struct dm_snapshot *s, blk_status_t error);
 void snap_mark_done(struct dm_snapshot *s, blk_status_t error);
 void snap_copied(struct snap_pending *pe);
 /* s->lock held */
-void snap_invalidate_locked(struct dm_snapshot *s, const char *why);
+void snap_invalidate_locked(struct dm_snapshot *s, const char *why, bool broken);
 void snap_invalidate(struct dm_snapshot *s, const char *why);
 
 void snap_track(struct dm_snapshot *s, struct snap_bio *sb, u64 chunk);
@@ -274,6 +275,16 @@ int snap_origin_extent(struct snap_origin *o, struct dm_snapshot *except, sector
 /* process context: as snap_origin_write(), for a bio that has been held; it is submitted */
 void snap_origin_submit(struct snap_origin *o, struct bio *bio);
 void snap_origin_retry(struct work_struct *work);
+
+/* chunks that the origin may have; all that there can be while its size is not known */
+static inline u64 snap_origin_chunks(const struct dm_snapshot *s, unsigned int shift)
+{
+	sector_t size = bdev_nr_sectors(s->origin->bdev);
+
+	if (!size)
+		size = 1ULL << (63 - SECTOR_SHIFT);
+	return (size + (1U << shift) - 1) >> shift;
+}
 
 /* ---- dm-snap-copy.c -------------------------------------------------------------------------- */
 

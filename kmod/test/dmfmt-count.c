@@ -34,10 +34,10 @@ static void count_bio(struct count *c, struct bio *bio)
 {
 	if (bio->bi_opf & REQ_PREFLUSH)
 		atomic64_inc(&c->flushes);
-	if (bio->bi_opf & REQ_FUA)
-		atomic64_inc(&c->fua);
 	if (!bio_sectors(bio))
 		return;
+	if (bio->bi_opf & REQ_FUA)
+		atomic64_inc(&c->fua);
 	if (bio_op(bio) == REQ_OP_READ) {
 		atomic64_inc(&c->reads);
 		atomic64_add(bio_sectors(bio), &c->read_sectors);
