@@ -22,8 +22,16 @@ static unsigned int wanted_order(const struct dm_snapshot *s)
 	return get_order(min(s->chunk_sectors, PIECE_SECTORS_MAX) << SECTOR_SHIFT);
 }
 
+/* a logical block is the least that can be read or written */
+static unsigned int least_order(const struct dm_snapshot *s)
+{
+	return get_order(max(bdev_logical_block_size(s->origin->bdev),
+			     bdev_logical_block_size(s->cow->bdev)));
+}
+
 static struct snap_copy *new_copy(struct dm_snapshot *s, unsigned int order, gfp_t gfp)
 {
+	unsigned int least = least_order(s);
 	struct snap_copy *c = kmalloc(sizeof(*c), gfp);
 
 	if (!c)
@@ -35,7 +43,7 @@ static struct snap_copy *new_copy(struct dm_snapshot *s, unsigned int order, gfp
 		c->page = alloc_pages(gfp | (order ? __GFP_COMP | __GFP_NORETRY : 0), order);
 		if (c->page)
 			return c;
-		if (!order)
+		if (order <= least)
 			break;
 	}
 	kfree(c);
@@ -50,10 +58,13 @@ static void free_copy(struct snap_copy *c)
 
 int snap_copy_init(struct dm_snapshot *s)
 {
-	unsigned int order = wanted_order(s);
+	unsigned int order;
 
+	if (!s->chunk_sectors)
+		return -EINVAL;
+	order = wanted_order(s);
 	/* in a handover the origin is suspended: nothing may wait for its I/O */
-	s->reserve = new_copy(s, min(order, RESERVE_ORDER_MAX), GFP_NOIO | __GFP_NOWARN);
+	s->reserve = new_copy(s, min(order, max(RESERVE_ORDER_MAX, least_order(s))), GFP_NOIO | __GFP_NOWARN);
 	if (!s->reserve)
 		return -ENOMEM;
 	s->reserve->reserved = true;
@@ -151,7 +162,7 @@ static void end_copy(struct snap_copy *c)
 	if (!list_empty(&s->starts))
 		snap_kick(s);
 	if (unlikely(snap_copy_throttle < 100)) {
-		unsigned int percent = max(snap_copy_throttle, 1u);
+		unsigned int percent = clamp(READ_ONCE(snap_copy_throttle), 1u, 100u);
 
 		s->throttle_until = jiffies + (jiffies - c->begun) * (100 - percent) / percent;
 	}

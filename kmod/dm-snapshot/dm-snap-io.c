@@ -198,6 +198,7 @@ static void init_pending(struct snap_pending *pe, struct dm_snapshot *s, u64 old
 	pe->new = new;
 	pe->state = SNAP_PE_COPYING;
 	pe->read_error = pe->write_error = BLK_STS_OK;
+	pe->for_merge = false;
 	pe->full_bio = NULL;
 	bio_list_init(&pe->origin_bios);
 	bio_list_init(&pe->snapshot_bios);
@@ -231,8 +232,11 @@ void snap_invalidate_locked(struct dm_snapshot *s, const char *why, bool broken)
 	if (!s->valid)
 		return;
 	DMERR("Invalidating snapshot: %s.", why);
+	/* whoever sees that it is not valid any more, and takes no lock, must see the mark on its way */
+	WRITE_ONCE(s->marking, true);
+	s->mark_start = true;
+	smp_wmb();
 	WRITE_ONCE(s->valid, false);
-	s->marking = s->mark_start = true;
 	s->mark_tries = 0;
 	snap_kick(s);
 }
@@ -389,8 +393,12 @@ int snap_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error)
 
 	if (likely(!sb->flags))
 		return DM_ENDIO_DONE;
-	if (sb->flags & SNAP_BIO_TRACKED)
+	if (sb->flags & SNAP_BIO_TRACKED) {
+		/* a snapshot that has become invalid no longer keeps writers of the origin away */
+		if (!s->is_merge && unlikely(!READ_ONCE(s->valid)))
+			*error = BLK_STS_IOERR;
 		snap_untrack(s, sb);
+	}
 	if (!(sb->flags & SNAP_BIO_FULL))
 		return DM_ENDIO_DONE;
 	/* its data are written; it ends when the exception is durable */
@@ -441,17 +449,12 @@ static int discard_part(struct dm_snapshot *s, sector_t sector, sector_t nr, str
  * zeroes on the COW device (by the device itself if it can); a part of one is discarded there.  The range
  * need not be aligned, and each chunk in it lies elsewhere.
  */
-int snap_map_discard(struct dm_snapshot *s, struct bio *bio)
+static void discard(struct dm_snapshot *s, struct bio *bio)
 {
 	sector_t sector = bio->bi_iter.bi_sector, end = bio_end_sector(bio), nr;
 	struct bio *part = NULL;
 	int r = 0;
 
-	if (dm_bio_get_target_bio_nr(bio) == 1) {
-		/* the second of two, with discard_passdown_origin */
-		bio_set_dev(bio, s->origin->bdev);
-		return DM_MAPIO_REMAPPED;
-	}
 	for (; !r && sector < end; sector += nr) {
 		nr = min_t(sector_t, s->chunk_sectors - (sector & (s->chunk_sectors - 1)), end - sector);
 		r = discard_part(s, sector, nr, &part);
@@ -460,13 +463,50 @@ int snap_map_discard(struct dm_snapshot *s, struct bio *bio)
 		bio->bi_status = errno_to_blk_status(r);
 	if (!part) {
 		bio_endio(bio);
-		return DM_MAPIO_SUBMITTED;
+		return;
 	}
 	if (r)
 		part->bi_status = bio->bi_status;
 	part->bi_private = bio;
 	part->bi_end_io = discard_end_io;
 	submit_bio_noacct(part);
+}
+
+static void discard_work(struct work_struct *work)
+{
+	struct dm_snapshot *s = container_of(work, struct dm_snapshot, discard_work);
+	struct bio_list bios;
+	struct bio *bio;
+
+	spin_lock_irq(&s->lock);
+	bios = s->discards;
+	bio_list_init(&s->discards);
+	spin_unlock_irq(&s->lock);
+	while ((bio = bio_list_pop(&bios)))
+		discard(s, bio);
+}
+
+int snap_map_discard(struct dm_snapshot *s, struct bio *bio)
+{
+	u64 chunk = snap_chunk(s, bio->bi_iter.bi_sector), last = snap_chunk(s, bio_end_sector(bio) - 1), new;
+	unsigned long flags;
+
+	if (dm_bio_get_target_bio_nr(bio) == 1) {
+		/* the second of two, with discard_passdown_origin */
+		bio_set_dev(bio, s->origin->bdev);
+		return DM_MAPIO_REMAPPED;
+	}
+	while (chunk <= last && !snap_tree_lookup(&s->tree, chunk, &new, NULL))
+		chunk++;
+	if (chunk > last) {
+		bio_endio(bio);
+		return DM_MAPIO_SUBMITTED;
+	}
+	/* it takes bios of its own, which must not be waited for below a map function */
+	spin_lock_irqsave(&s->lock, flags);
+	bio_list_add(&s->discards, bio);
+	spin_unlock_irqrestore(&s->lock, flags);
+	queue_work(s->o->wq, &s->discard_work);
 	return DM_MAPIO_SUBMITTED;
 }
 
@@ -506,17 +546,19 @@ static int origin_locked(struct dm_snapshot *s, struct bio *bio, u64 chunk,
 		init_pending(pe, s, chunk, new);
 		list_add_tail(&pe->link, &s->starts);
 	}
-	if (bio && !*taken)
+	if (!bio)
+		pe->for_merge = true;
+	else if (!*taken)
 		bio_list_add(&pe->origin_bios, bio);
 	*taken = true;
 	return 1;
 }
 
-static int origin_one(struct dm_snapshot *s, struct bio *bio, sector_t sector, gfp_t gfp, bool *taken)
+static int origin_one(struct dm_snapshot *s, struct bio *bio, u64 chunk, gfp_t gfp, bool *taken)
 {
-	u64 chunk = snap_chunk(s, sector), new;
 	struct snap_pending *spare;
 	unsigned long flags;
+	u64 new;
 	int r;
 
 	if (READ_ONCE(s->valid) && snap_tree_lookup(&s->tree, chunk, &new, NULL)) {
@@ -547,17 +589,27 @@ static int origin_one(struct dm_snapshot *s, struct bio *bio, sector_t sector, g
 static int origin_all(struct snap_origin *o, struct dm_snapshot *except, struct bio *bio,
 		      sector_t sector, gfp_t gfp, bool *taken)
 {
+	/* the bio may be gone as soon as it is attached to something */
+	sector_t last = bio ? bio_end_sector(bio) - 1 : sector;
 	struct dm_snapshot *s;
+	u64 chunk, end;
 	int r;
 
 	list_for_each_entry(s, &o->snapshots, list) {
 		if (s == except || !READ_ONCE(s->active) || s->is_merge || sector >= s->len)
 			continue;
-		if (!READ_ONCE(s->valid) && !READ_ONCE(s->marking))
-			continue;
-		r = origin_one(s, bio, sector, gfp, taken);
-		if (r < 0)
-			return r;
+		if (!READ_ONCE(s->valid)) {
+			smp_rmb();
+			if (!READ_ONCE(s->marking))
+				continue;
+		}
+		/* more than one only if a snapshot with smaller chunks has just been resumed */
+		end = snap_chunk(s, min(last, s->len - 1));
+		for (chunk = snap_chunk(s, sector); chunk <= end; chunk++) {
+			r = origin_one(s, bio, chunk, gfp, taken);
+			if (r < 0)
+				return r;
+		}
 	}
 	return 0;
 }
@@ -779,7 +831,7 @@ static void judge_failure(struct dm_snapshot *s, struct snap_pending *pe)
 {
 	if (pe->write_error)
 		snap_invalidate_locked(s, "Error writing exception data to the COW device", true);
-	else if (!bio_list_empty(&pe->origin_bios) && !s->fail_origin_write)
+	else if (pe->for_merge || (!bio_list_empty(&pe->origin_bios) && !s->fail_origin_write))
 		snap_invalidate_locked(s, "Error reading the origin for an exception", false);
 	else
 		DMERR_LIMIT("Error reading the origin: exception for chunk %llu not made",
@@ -873,7 +925,7 @@ static void work_blocked(struct dm_snapshot *s, struct snap_todo *t)
 static bool gather_commit(struct dm_snapshot *s, struct snap_todo *t)
 {
 	struct snap_pending *pe, *next;
-	unsigned int nr = 0, ready = 0;
+	unsigned int nr = 0, ready = 0, enough;
 
 	if (s->commit_busy)
 		return false;
@@ -882,7 +934,8 @@ static bool gather_commit(struct dm_snapshot *s, struct snap_todo *t)
 			break;
 		ready++;
 	}
-	if (!ready || (s->nr_copying && ready < SNAP_BATCH_MAX && !s->broken &&
+	enough = min_t(u64, SNAP_BATCH_MAX, s->store->ops->room(s->store));
+	if (!ready || (s->nr_copying && ready < enough && !s->broken &&
 		       !list_first_entry(&s->order, struct snap_pending, order)->read_error))
 		return false;
 	list_for_each_entry_safe(pe, next, &s->order, order) {
@@ -890,6 +943,7 @@ static bool gather_commit(struct dm_snapshot *s, struct snap_todo *t)
 			break;
 		if (pe->read_error || pe->write_error) {
 			judge_failure(s, pe);
+			s->store->ops->unalloc(s->store, pe->new);
 			s->nr_order--;
 			release_pending(s, pe, t);
 			continue;
@@ -972,7 +1026,7 @@ static bool begin_mark(struct dm_snapshot *s)
 
 static void work_round(struct dm_snapshot *s)
 {
-	struct snap_round w = { .commit = false };
+	struct snap_round w = {};
 	struct snap_todo t;
 
 	INIT_LIST_HEAD(&w.read);
@@ -1062,10 +1116,13 @@ int snap_io_init(struct dm_snapshot *s)
 	INIT_LIST_HEAD(&s->copies);
 	bio_list_init(&s->mark_bios);
 	bio_list_init(&s->fail_bios);
+	bio_list_init(&s->discards);
+	INIT_WORK(&s->discard_work, discard_work);
 	INIT_WORK(&s->work, snap_work);
 	INIT_DELAYED_WORK(&s->delayed, snap_delayed);
 	init_waitqueue_head(&s->idle);
 	snap_tree_init(&s->tree);
+	s->throttle_until = jiffies;
 
 	r = mempool_init_slab_pool(&s->pending_pool, SNAP_PENDING_POOL, pending_cache);
 	if (r)
@@ -1080,6 +1137,7 @@ int snap_io_init(struct dm_snapshot *s)
 
 void snap_io_exit(struct dm_snapshot *s)
 {
+	cancel_work_sync(&s->discard_work);
 	snap_io_drain(s);
 	cancel_delayed_work_sync(&s->delayed);
 	destroy_workqueue(s->wq);

@@ -36,7 +36,7 @@ int snap_loader_init(struct snap_loader *l, struct dm_snapshot *s, const struct 
 	l->piece_bytes = min_t(u64, g->chunk_bytes, PAGE_SIZE << order);
 	l->pieces = div_u64(g->chunk_bytes, l->piece_bytes);
 	l->next_free = DMFMT_SNAP_FIRST_DATA_CHUNK;
-	l->old_sorted = l->new_sorted = true;
+	l->old_sorted = l->new_sorted = l->dense = true;
 	/* not known yet where the origin's own table waits for its resume: see snapshot_preresume() */
 	l->origin_chunks = snap_origin_chunks(s, g->shift);
 	l->slots = kcalloc(SNAP_LOAD_SLOTS, sizeof(*l->slots), GFP_KERNEL);
@@ -153,6 +153,7 @@ static int add_exceptions(struct snap_loader *l, const struct snap_exception_dis
 		}
 		l->last_old = old;
 		l->last_new = new;
+		l->dense &= new == span + index + i;
 		if (new >= l->next_free)
 			l->next_free = new + 1;
 		if (old > l->s->max_old)
@@ -311,7 +312,7 @@ int snap_loader_finish(struct snap_loader *l, struct snap_tree *t, u64 **twins, 
 static bool plausible_area(struct dm_snapshot *s, u32 sectors, struct page *page)
 {
 	const struct snap_exception_disk *e = page_address(page);
-	u32 bytes = min_t(u32, sectors << SECTOR_SHIFT, PAGE_SIZE), nr = bytes / sizeof(*e), live, i;
+	u32 bytes = min_t(u32, sectors << SECTOR_SHIFT, page_size(page)), nr = bytes / sizeof(*e), live, i;
 	struct snap_geometry g;
 	struct bio_vec vec;
 	struct bio bio;
@@ -339,7 +340,8 @@ static bool plausible_area(struct dm_snapshot *s, u32 sectors, struct page *page
 bool snap_area_decodes(struct dm_snapshot *s, u32 hint)
 {
 	u32 logical = bdev_logical_block_size(s->cow->bdev) >> SECTOR_SHIFT, sectors;
-	struct page *page = alloc_page(GFP_KERNEL);
+	struct page *page = alloc_pages(GFP_KERNEL | __GFP_COMP,
+					get_order(max_t(u32, PAGE_SIZE, logical << SECTOR_SHIFT)));
 	bool found = false;
 
 	if (!page)
@@ -348,6 +350,6 @@ bool snap_area_decodes(struct dm_snapshot *s, u32 hint)
 		found = plausible_area(s, hint, page);
 	for (sectors = logical; !found && sectors <= 2048; sectors <<= 1)
 		found = plausible_area(s, sectors, page);
-	__free_page(page);
+	__free_pages(page, compound_order(page));
 	return found;
 }

@@ -36,7 +36,7 @@ struct snap_loader {
 	/* pairs */
 	struct page **pages;
 	u64 nr_pages, max_pages, nr;
-	bool old_sorted, new_sorted;
+	bool old_sorted, new_sorted, dense;
 	u64 last_old, last_new, origin_chunks;
 };
 

@@ -173,21 +173,16 @@ static void release_range(struct snap_merge *m, bool failed)
 	}
 }
 
-static int forget(struct dm_snapshot *s, u64 first, u32 nr)
+/* Their entries are gone: this must not fail, a write to the COW device would be lost. */
+static void forget(struct dm_snapshot *s, u64 first, u32 nr)
 {
-	int r = 0;
-
-	while (nr-- && !r) {
-		r = snap_reserve_nodes(s, 1);
-		if (r)
-			break;
+	while (nr--) {
+		while (snap_reserve_nodes(s, 1))
+			schedule_timeout_uninterruptible(HZ / 10);
 		spin_lock_irq(&s->lock);
-		r = snap_tree_remove(&s->tree, first + nr);
+		snap_tree_remove(&s->tree, first + nr);
 		spin_unlock_irq(&s->lock);
 	}
-	if (r)
-		DMERR("No memory in merge: shutting down merge");
-	return r;
 }
 
 /* chunks that end with old and new */
@@ -198,7 +193,7 @@ static int merge_step(struct snap_merge *m, u64 last_old, u64 last_new, u32 nr)
 	sector_t start = snap_sector(s, old), size = bdev_nr_sectors(s->origin->bdev), sectors;
 	int r = 0;
 
-	if (snap_sector(s, last_old) > size) {
+	if (last_old > snap_origin_chunks(s, s->shift)) {
 		DMERR("Write error: chunk %llu is past the end of the origin: shutting down merge",
 		      (unsigned long long)last_old);
 		return -EIO;
@@ -217,7 +212,7 @@ static int merge_step(struct snap_merge *m, u64 last_old, u64 last_new, u32 nr)
 			DMERR("Write error in exception store: shutting down merge");
 	}
 	if (!r)
-		r = forget(s, old, nr);
+		forget(s, old, nr);
 	release_range(m, r);
 	return r;
 }
@@ -283,16 +278,17 @@ void snap_merge_stop(struct dm_snapshot *s)
 
 static int alloc_pieces(struct snap_merge *m)
 {
-	unsigned int i, order;
+	unsigned int i, order, least = get_order(max(bdev_logical_block_size(m->s->origin->bdev),
+						     bdev_logical_block_size(m->s->cow->bdev)));
 
 	for (i = 0; i < PIECES; i++) {
-		for (order = PIECE_ORDER_MAX;; order--) {
+		for (order = max(PIECE_ORDER_MAX, least);; order--) {
 			m->pieces[i].order = order;
 			m->pieces[i].page = alloc_pages(GFP_KERNEL | __GFP_NOWARN | __GFP_COMP |
 							(order ? __GFP_NORETRY : 0), order);
 			if (m->pieces[i].page)
 				break;
-			if (!order)
+			if (order <= least)
 				return -ENOMEM;
 		}
 	}

@@ -24,6 +24,8 @@ struct persistent {
 	struct snap_store store;
 	struct snap_geometry g;		/* the device may have grown since */
 	u64 next_free, area;
+	bool dense;			/* all exceptions lie where their slots say */
+	u64 top;			/* if not: what a merge has left lies below this */
 	u64 committed, filled;		/* slots of the area: durable, durable after this commit */
 	u32 block_bytes, block_entries;
 	u64 window_block;
@@ -231,6 +233,7 @@ static int use_loaded(struct persistent *p, struct snap_loader *l)
 	p->area = l->area;
 	p->committed = p->filled = l->slot;
 	p->tail_dirty = l->tail_dirty;
+	p->dense = l->dense;
 	p->next_free = dmfmt_snap_skip_metadata(&p->g, l->next_free);
 	p->window_block = div_u64(p->committed, p->block_entries);
 	if (l->slot == 0 && l->area == 0 && !l->tail_dirty)
@@ -300,6 +303,12 @@ static int persistent_activate(struct snap_store *store)
 	u64 blocks = div_u64(p->g.entries, p->block_entries), next = p->window_block + 1;
 	int r = 0;
 
+	if (p->window && p->committed == p->g.entries) {
+		/* a merge has come here from the next area, which is empty, and went no further */
+		p->area++;
+		p->committed = p->filled = p->window_block = 0;
+		memset(page_address(p->window), 0, 2 * p->block_bytes);
+	}
 	if (!p->tail_dirty)
 		return 0;
 	DMWARN("clearing entries behind the end of the store");
@@ -326,6 +335,8 @@ static int persistent_alloc(struct snap_store *store, u64 pending, u64 *new_chun
 	u64 slots, areas, chunk;
 
 	refresh_size(p);
+	if (p->next_free < p->top)
+		p->next_free = p->top;
 	if (p->next_free >= p->g.chunks || p->next_free >> SNAP_TREE_NEW_BITS)
 		return -ENOSPC;
 	slots = p->filled + pending + 1;
@@ -340,6 +351,14 @@ static int persistent_alloc(struct snap_store *store, u64 pending, u64 *new_chun
 	return 0;
 }
 
+static void persistent_unalloc(struct snap_store *store, u64 new_chunk)
+{
+	struct persistent *p = persistent_of(store);
+
+	if (dmfmt_snap_skip_metadata(&p->g, new_chunk + 1) == p->next_free)
+		p->next_free = new_chunk;
+}
+
 static void persistent_usage(struct snap_store *store, struct snap_usage *u)
 {
 	struct persistent *p = persistent_of(store);
@@ -351,13 +370,20 @@ static void persistent_usage(struct snap_store *store, struct snap_usage *u)
 
 /* ---- commit ---------------------------------------------------------------------------------- */
 
+static u64 persistent_room(struct snap_store *store)
+{
+	struct persistent *p = persistent_of(store);
+
+	return min(p->g.entries, (p->window_block + 2) * p->block_entries) - p->filled;
+}
+
 static bool persistent_add(struct snap_store *store, u64 old_chunk, u64 new_chunk)
 {
 	struct persistent *p = persistent_of(store);
 
-	if (p->filled == p->g.entries ||
-	    p->filled >= (p->window_block + 2) * p->block_entries)
+	if (!persistent_room(store))
 		return false;
+	p->dense &= new_chunk == dmfmt_snap_dense_chunk(&p->g, p->area, p->filled);
 	dmfmt_snap_exception_encode(old_chunk, new_chunk, slot_of(p, p->filled));
 	p->filled++;
 	return true;
@@ -502,21 +528,20 @@ static void persistent_mark(struct snap_store *store)
 
 #define MERGE_STEP_BYTES (16u << 20)
 
-/* does it lie there once more, further ahead?  Then it is only cleared. */
-static bool forget_twin(struct persistent *p, u64 old)
+/* one of its twins is cleared */
+static void forget_twin(struct persistent *p, u64 old)
 {
-	u64 i;
+	u64 i = 0;
 
-	for (i = 0; i < p->nr_twins; i++) {
-		if (p->twins[i] != old)
-			continue;
-		p->nr_twins--;
-		memmove(p->twins + i, p->twins + i + 1, (p->nr_twins - i) * sizeof(*p->twins));
-		return true;
-	}
-	return false;
+	while (i < p->nr_twins && p->twins[i] != old)
+		i++;
+	if (i == p->nr_twins)
+		return;
+	p->nr_twins--;
+	memmove(p->twins + i, p->twins + i + 1, (p->nr_twins - i) * sizeof(*p->twins));
 }
 
+/* does it lie there once more, further ahead?  Then it is only cleared. */
 static bool has_twin(struct persistent *p, u64 old)
 {
 	u64 i;
@@ -530,32 +555,45 @@ static bool has_twin(struct persistent *p, u64 old)
 /* the block with the last exception into the window */
 static int step_back(struct persistent *p)
 {
-	u64 block;
+	u64 area = p->area, committed = p->committed, block;
+	int r;
 
-	if (!p->committed) {
-		if (!p->area)
+	if (!committed) {
+		if (!area)
 			return 0;
-		p->area--;
-		p->committed = p->filled = p->g.entries;
-		p->window_block = div_u64(p->g.entries, p->block_entries);
+		area--;
+		committed = p->g.entries;
 	}
-	block = div_u64(p->committed - 1, p->block_entries);
-	if (block >= p->window_block)
+	block = div_u64(committed - 1, p->block_entries);
+	if (area == p->area && block >= p->window_block)
 		return 1;
-	p->window_block = block;
 	memset(page_address(p->window), 0, 2 * p->block_bytes);
-	return block_io(p, p->window, block_sector(p, p->area, block), p->block_bytes, REQ_OP_READ) ? : 1;
+	r = block_io(p, p->window, block_sector(p, area, block), p->block_bytes, REQ_OP_READ);
+	if (r) {
+		/* as before: nothing of the window's blocks is in use */
+		memset(page_address(p->window), 0, 2 * p->block_bytes);
+		return r;
+	}
+	spin_lock_irq(&p->store.s->lock);
+	p->area = area;
+	p->committed = p->filled = committed;
+	p->window_block = block;
+	spin_unlock_irq(&p->store.s->lock);
+	return 1;
 }
 
 static int persistent_merge_commit(struct snap_store *store, u32 nr)
 {
 	struct persistent *p = persistent_of(store);
 	u64 from = p->committed - nr, first = div_u64(from, p->block_entries);
-	u64 last = div_u64(p->committed - 1, p->block_entries);
+	u64 last = div_u64(p->committed - 1, p->block_entries), old, new;
 	struct bio_vec vec;
 	struct bio bio;
+	u32 i;
 	int r;
 
+	old = dmfmt_snap_old(slot_of(p, from));
+	new = dmfmt_snap_new(slot_of(p, from));
 	memset(slot_of(p, from), 0, nr * sizeof(struct snap_exception_disk));
 	bio_init(&bio, cow_bdev(p), &vec, 1, REQ_OP_WRITE | REQ_META | REQ_SYNC | REQ_FUA);
 	bio.bi_iter.bi_sector = block_sector(p, p->area, first);
@@ -563,9 +601,15 @@ static int persistent_merge_commit(struct snap_store *store, u32 nr)
 		       (first - p->window_block) * p->block_bytes);
 	r = submit_bio_wait(&bio);
 	bio_uninit(&bio);
-	if (r)
+	if (r) {
+		/* what lies on the device is not known; what is written there next says that they are there */
+		for (i = 0; i < nr; i++)
+			dmfmt_snap_exception_encode(old + i, new + i, slot_of(p, from + i));
 		return r;
+	}
 	spin_lock_irq(&store->s->lock);
+	if (!p->dense)
+		p->top = from || p->area ? max(p->top, p->next_free) : 0;
 	p->committed = p->filled = from;
 	p->next_free = p->area * p->g.stride + 1 + p->committed + 1;
 	spin_unlock_irq(&store->s->lock);
@@ -608,11 +652,12 @@ static int persistent_merge_next(struct snap_store *store, u64 *old_chunk, u64 *
 			      (unsigned long long)(p->committed - 1));
 			return -EILSEQ;
 		}
-		if (!p->nr_twins || !forget_twin(p, *old_chunk))
+		if (!has_twin(p, *old_chunk))
 			break;
 		r = persistent_merge_commit(store, 1);
 		if (r)
 			return r;
+		forget_twin(p, *old_chunk);
 	}
 	*nr = count_run(p, *old_chunk, *new_chunk);
 	return 1;
@@ -625,6 +670,8 @@ static const struct snap_store_ops snap_persistent_ops = {
 	.load = persistent_load,
 	.activate = persistent_activate,
 	.alloc = persistent_alloc,
+	.unalloc = persistent_unalloc,
+	.room = persistent_room,
 	.add = persistent_add,
 	.commit = persistent_commit,
 	.step = persistent_step,

@@ -48,6 +48,19 @@ static int transient_alloc(struct snap_store *store, u64 pending, u64 *new_chunk
 	return 0;
 }
 
+static void transient_unalloc(struct snap_store *store, u64 new_chunk)
+{
+	struct transient *t = transient_of(store);
+
+	if (new_chunk + 1 == t->next_free)
+		t->next_free = new_chunk;
+}
+
+static u64 transient_room(struct snap_store *store)
+{
+	return SNAP_BATCH_MAX;
+}
+
 static bool transient_add(struct snap_store *store, u64 old_chunk, u64 new_chunk)
 {
 	return true;
@@ -81,6 +94,8 @@ static const struct snap_store_ops snap_transient_ops = {
 	.load = transient_load,
 	.activate = transient_activate,
 	.alloc = transient_alloc,
+	.unalloc = transient_unalloc,
+	.room = transient_room,
 	.add = transient_add,
 	.commit = transient_commit,
 	.step = transient_step,

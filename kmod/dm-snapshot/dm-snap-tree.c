@@ -754,7 +754,9 @@ int snap_tree_insert(struct snap_tree *t, u64 old, u64 new)
 	if (old >> SNAP_TREE_OLD_BITS || new >> SNAP_TREE_NEW_BITS)
 		return -ERANGE;
 	if (!t->root) {
+		write_begin(t);
 		err = insert_first(t, &r);
+		write_end(t);
 		t->nr_chunks += !err;
 		return err;
 	}

@@ -121,11 +121,16 @@ static void link_snapshot(struct dm_snapshot *s)
 	percpu_up_write(&s->o->sem);
 }
 
-static void relink_snapshot(struct dm_snapshot *s)
+/* from now on exceptions are made in it */
+static void activate(struct dm_snapshot *s)
 {
 	percpu_down_write(&s->o->sem);
-	list_del(&s->list);
-	sort_in(s->o, s);
+	WRITE_ONCE(s->active, true);
+	s->suspended = false;
+	if (!list_empty(&s->list)) {
+		list_del(&s->list);
+		sort_in(s->o, s);
+	}
 	update_min_chunk(s->o);
 	percpu_up_write(&s->o->sem);
 }
@@ -421,7 +426,7 @@ static int snapshot_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		return -ENOMEM;
 	}
 	s->ti = ti;
-	s->len = ti->len;
+	s->len = ti->begin + ti->len;
 	s->is_merge = !strcmp(ti->type->name, "snapshot-merge");
 	INIT_LIST_HEAD(&s->list);
 	r = construct(s, ti, argc, argv);
@@ -498,6 +503,11 @@ static void merge_presuspend(struct dm_target *ti)
 	snap_merge_stop(ti->private);
 }
 
+static void merge_presuspend_undo(struct dm_target *ti)
+{
+	snap_merge_start(ti->private);
+}
+
 static int snapshot_preresume(struct dm_target *ti)
 {
 	struct dm_snapshot *s = ti->private;
@@ -545,62 +555,38 @@ static void hand_over(struct dm_snapshot *from, struct dm_snapshot *to)
 	to->is_handover = false;
 	WRITE_ONCE(from->valid, false);
 	WRITE_ONCE(from->active, false);
+	/* before the origin may be written again */
+	WRITE_ONCE(to->active, true);
 }
 
-/* the device that writes to the origin: snapshot-origin, or a snapshot that is being merged */
-static struct mapped_device *hold_origin_md(struct dm_snapshot *s, struct dm_snapshot *merging)
-{
-	struct mapped_device *md = NULL;
-
-	if (s->o->target)
-		md = dm_table_get_md(s->o->target->table);
-	else if (merging)
-		md = dm_table_get_md(merging->ti->table);
-	if (!md || md == dm_table_get_md(s->ti->table) || dm_hold(md))
-		return NULL;
-	return md;
-}
-
+/*
+ * All writers of the origin, and the merge of another snapshot, are kept away by o->sem, whatever devices they
+ * come through: no device has to be suspended.
+ */
 static void take_over(struct dm_snapshot *s)
 {
-	struct mapped_device *md;
 	struct snap_pair_of found;
-	bool restart = false;
+	int r;
 
 	mutex_lock(&snap_registry);
 	find_sharing(s->o, s->cow->bdev, s, &found);
-	if (!found.source) {
-		mutex_unlock(&snap_registry);
+	mutex_unlock(&snap_registry);
+	if (!found.source)
 		return;
-	}
-	md = hold_origin_md(s, found.merging);
-	mutex_unlock(&snap_registry);
-	if (md) {
-		dm_internal_suspend_fast(md);
-		if (found.merging && found.merging != s && snap_merge_running(found.merging)) {
-			restart = true;
-			snap_merge_stop(found.merging);
-		}
-	}
+	percpu_down_write(&s->o->sem);
 	snap_io_drain(found.source);
-
 	mutex_lock(&snap_registry);
-	unlink_snapshot(found.source);
+	list_del_init(&found.source->list);
 	hand_over(found.source, s);
-	if (snap_copy_init(s)) {
-		DMERR("no memory for a copy after the handover");
-		WRITE_ONCE(s->valid, false);
-	}
 	mutex_unlock(&snap_registry);
+	r = snap_copy_init(s);
+	sort_in(s->o, s);
+	update_min_chunk(s->o);
+	if (r && s->valid)
+		snap_invalidate(s, "No memory for a copy after the handover");
+	percpu_up_write(&s->o->sem);
 	if (dm_set_target_max_io_len(s->ti, s->chunk_sectors))
 		DMERR("chunk size %u: not possible as the largest request", s->chunk_sectors);
-	link_snapshot(s);
-	if (md) {
-		if (restart)
-			snap_merge_start(found.merging);
-		dm_internal_resume_fast(md);
-		dm_put(md);
-	}
 }
 
 static void snapshot_resume(struct dm_target *ti)
@@ -612,14 +598,10 @@ static void snapshot_resume(struct dm_target *ti)
 		take_over(s);
 		mutex_unlock(&handover);
 	}
-	if (s->valid && is_writable(ti) && s->store->ops->activate(s->store))
+	/* also with a table that is read-only: writes to the origin make exceptions all the same */
+	if (s->valid && !bdev_read_only(s->cow->bdev) && s->store->ops->activate(s->store))
 		snap_invalidate(s, "Error clearing entries behind the end of the store");
-	mutex_lock(&snap_registry);
-	WRITE_ONCE(s->active, true);
-	s->suspended = false;
-	mutex_unlock(&snap_registry);
-	if (!list_empty(&s->list))
-		relink_snapshot(s);
+	activate(s);
 }
 
 static void merge_resume(struct dm_target *ti)
@@ -868,6 +850,7 @@ static struct target_type merge_target = {
 	.map = snap_merge_map,
 	.end_io = snap_end_io,
 	.presuspend = merge_presuspend,
+	.presuspend_undo = merge_presuspend_undo,
 	.preresume = snapshot_preresume,
 	.resume = merge_resume,
 	.postsuspend = snapshot_postsuspend,

@@ -2,7 +2,7 @@
 /*
  * What the files of this module share: one snapshot, one origin, one pending exception.
  *
- * Order of locks: snap_registry > origin->sem > s->lock > tracked bucket.  docs/kmod-snapshot.md tells the
+ * Order of locks: handover > origin->sem > snap_registry > s->lock > tracked bucket.  docs/kmod-snapshot.md tells the
  * life of a bio.
  */
 #ifndef DM_SNAP_H
@@ -44,6 +44,8 @@ struct snap_store;
  *	or -errno.  May sleep.
  * @activate: before the first commit: nothing behind the terminator may become live.  May sleep.
  * @alloc: the next data chunk, -ENOSPC.  @pending: exceptions allocated and not added yet.  Under s->lock.
+ * @unalloc: the last chunk that was allocated was not used after all.  Under s->lock.
+ * @room: how many exceptions the next commit can take.  Under s->lock.
  * @add: one exception for the next commit, in the order of allocation; false: no more in this one.
  *	Only called while no commit is under way.
  * @commit: makes what was added durable, after everything written to the COW device before.  Ends with
@@ -60,6 +62,8 @@ struct snap_store_ops {
 	int (*load)(struct snap_store *store, bool writable);
 	int (*activate)(struct snap_store *store);
 	int (*alloc)(struct snap_store *store, u64 pending, u64 *new_chunk);
+	void (*unalloc)(struct snap_store *store, u64 new_chunk);
+	u64 (*room)(struct snap_store *store);
 	bool (*add)(struct snap_store *store, u64 old_chunk, u64 new_chunk);
 	void (*commit)(struct snap_store *store);
 	void (*step)(struct snap_store *store);
@@ -94,6 +98,7 @@ struct snap_pending {
 	u64 old, new;
 	enum snap_pending_state state;
 	blk_status_t read_error, write_error;
+	bool for_merge;			/* a merge of another snapshot waits for it */
 	struct bio *full_bio;		/* writes the whole chunk itself */
 	struct bio_list origin_bios, snapshot_bios;
 };
@@ -203,6 +208,8 @@ struct dm_snapshot {
 	unsigned long throttle_until;
 
 	struct snap_tracked tracked[SNAP_TRACKED_BUCKETS];
+	struct bio_list discards;	/* of chunks that have exceptions; under ->lock */
+	struct work_struct discard_work;
 	struct snap_merge *merge;
 };
 
@@ -227,10 +234,6 @@ static inline bool snap_mergeable(const struct dm_snapshot *s)
 {
 	return s->store->ops->merge_next != NULL;
 }
-
-/* Linux exports these, and declares them in a header of its own: drivers/md/dm.h */
-void dm_internal_suspend_fast(struct mapped_device *md);
-void dm_internal_resume_fast(struct mapped_device *md);
 
 /* ---- dm-snap.c ------------------------------------------------------------------------------- */
 
