@@ -602,7 +602,7 @@ static int persistent_merge_commit(struct snap_store *store, u32 nr)
 	r = submit_bio_wait(&bio);
 	bio_uninit(&bio);
 	if (r) {
-		/* what lies on the device is not known; what is written there next says that they are there */
+		/* what lies there now is not known; what is written there next has them again */
 		for (i = 0; i < nr; i++)
 			dmfmt_snap_exception_encode(old + i, new + i, slot_of(p, from + i));
 		return r;

@@ -560,8 +560,8 @@ static void hand_over(struct dm_snapshot *from, struct dm_snapshot *to)
 }
 
 /*
- * All writers of the origin, and the merge of another snapshot, are kept away by o->sem, whatever devices they
- * come through: no device has to be suspended.
+ * All writers of the origin, and the merge of another snapshot, are kept away by o->sem, whatever devices
+ * they come through: no device has to be suspended.
  */
 static void take_over(struct dm_snapshot *s)
 {

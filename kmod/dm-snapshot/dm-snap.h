@@ -2,8 +2,8 @@
 /*
  * What the files of this module share: one snapshot, one origin, one pending exception.
  *
- * Order of locks: handover > origin->sem > snap_registry > s->lock > tracked bucket.  docs/kmod-snapshot.md tells the
- * life of a bio.
+ * Order of locks: handover > origin->sem > snap_registry > s->lock > tracked bucket.
+ * docs/kmod-snapshot.md tells the life of a bio.
  */
 #ifndef DM_SNAP_H
 #define DM_SNAP_H

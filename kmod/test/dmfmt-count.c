@@ -3,8 +3,9 @@
  * dmfmt-count <device> - passes everything on and counts it
  *
  * It takes flushes and FUA like a disk with a cache does, whether the device below has one or not, so
- * that whoever is above has to send them; discards that the device cannot do end here.  Status: reads, sectors read, writes, sectors written, writes
- * with FUA, flushes, others (discards, write zeroes).  Message "reset": from zero again.
+ * that whoever is above has to send them; discards that the device cannot do end here.  Status: reads,
+ * sectors read, writes, sectors written, writes with FUA, flushes, others (discards, write zeroes).
+ * Message "reset": from zero again.
  */
 #include <linux/atomic.h>
 #include <linux/bio.h>

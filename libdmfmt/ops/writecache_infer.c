@@ -309,7 +309,8 @@ uint64_t wc_other_start(struct dmfmt *f, uint64_t from)
 	uint64_t at, found = DMFMT_NONE, least = from * 512;
 	uint8_t *buf = malloc(piece);
 
-	for (at = least / piece * piece; buf && found == DMFMT_NONE && at < dev->size && at < SCAN_FAR; at += piece) {
+	for (at = least / piece * piece; buf && found == DMFMT_NONE && at < dev->size && at < SCAN_FAR;
+	     at += piece) {
 		size_t len = dev->size - at < piece ? (size_t)(dev->size - at) : piece;
 
 		if (at >= SCAN_BYTES)

@@ -271,7 +271,10 @@ static void what_a_sample_does_not_see(void)
 
 	set_superblock(&s, 512, most_blocks(s.size, 512), 5);
 	for (i = 0; i < sb_blocks(&s); i++)
-		set_entry(&s, i, i > 9000 && i < 17000 ? 3 * i : WC_FREE, i > 9000 && i < 17000 ? 3 : WC_FREE);
+		if (i > 9000 && i < 17000)
+			set_entry(&s, i, 3 * i, 3);
+		else
+			set_entry(&s, i, WC_FREE, WC_FREE);
 	memset(s.v, 0, 64);
 	refused(&s, "7999 entries of blocks of 512 bytes are alive");
 	free(s.v);

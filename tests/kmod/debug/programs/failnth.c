@@ -104,7 +104,8 @@ static int simple(unsigned long command, uint32_t flags, dev_t *dev)
 	if (ioctl(control, command, &r))
 		return -errno;
 	if (dev)
-		*dev = makedev((r.head.dev >> 8) & 0xfff, (r.head.dev & 0xff) | ((r.head.dev >> 12) & 0xfff00));
+		*dev = makedev((r.head.dev >> 8) & 0xfff,
+			       (r.head.dev & 0xff) | ((r.head.dev >> 12) & 0xfff00));
 	return 0;
 }
 

@@ -5,7 +5,7 @@
 #
 # bench/kmod itself: that it repeats, and that it sees what it is there to see.
 
-load lib.sh
+load ../lib.sh
 
 # bench WORD...: upstream's module against itself, the table in $output
 bench() {
