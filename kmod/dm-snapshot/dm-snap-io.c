@@ -133,7 +133,7 @@ void snap_track(struct dm_snapshot *s, struct snap_bio *sb, u64 chunk)
 	spin_unlock_irqrestore(&b->lock, flags);
 }
 
-void snap_untrack(struct dm_snapshot *s, struct snap_bio *sb)
+static void untrack(struct dm_snapshot *s, struct snap_bio *sb)
 {
 	struct snap_tracked *b = tracked_bucket(s, sb->chunk);
 	unsigned long flags;
@@ -222,7 +222,7 @@ static void wait_for_copies(struct dm_snapshot *s)
  * @broken: the COW device cannot be trusted with another write.  Else (it is full) what is pending is still
  * copied and committed before the mark, as much of the snapshot as there can be.
  */
-void snap_invalidate_locked(struct dm_snapshot *s, const char *why, bool broken)
+static void invalidate_locked(struct dm_snapshot *s, const char *why, bool broken)
 {
 	lockdep_assert_held(&s->lock);
 	if (broken && !s->broken) {
@@ -246,8 +246,100 @@ void snap_invalidate(struct dm_snapshot *s, const char *why)
 	unsigned long flags;
 
 	spin_lock_irqsave(&s->lock, flags);
-	snap_invalidate_locked(s, why, true);
+	invalidate_locked(s, why, true);
 	spin_unlock_irqrestore(&s->lock, flags);
+}
+
+/* ---- discards -------------------------------------------------------------------------------- */
+
+static void discard_end_io(struct bio *part)
+{
+	struct bio *bio = part->bi_private;
+
+	bio->bi_status = part->bi_status;
+	bio_put(part);
+	bio_endio(bio);
+}
+
+/* one chunk, or a part of it: *@part becomes the last of a chain of bios */
+static int discard_part(struct dm_snapshot *s, sector_t sector, sector_t nr, struct bio **part)
+{
+	sector_t within = sector & (s->chunk_sectors - 1);
+	u64 new;
+
+	if (!snap_tree_lookup(&s->tree, snap_chunk(s, sector), &new, NULL))
+		return 0;
+	sector = snap_sector(s, new) + within;
+	if (nr == s->chunk_sectors)
+		return __blkdev_issue_zeroout(s->cow->bdev, sector, nr, GFP_NOIO, part, 0);
+	__blkdev_issue_discard(s->cow->bdev, sector, nr, GFP_NOIO, part);
+	return 0;
+}
+
+/*
+ * Only with discard_zeroes_cow.  What has no exception stays as it is.  A whole chunk is overwritten with
+ * zeroes on the COW device (by the device itself if it can); a part of one is discarded there.  The range
+ * need not be aligned, and each chunk in it lies elsewhere.
+ */
+static void discard(struct dm_snapshot *s, struct bio *bio)
+{
+	sector_t sector = bio->bi_iter.bi_sector, end = bio_end_sector(bio), nr;
+	struct bio *part = NULL;
+	int r = 0;
+
+	for (; !r && sector < end; sector += nr) {
+		nr = min_t(sector_t, s->chunk_sectors - (sector & (s->chunk_sectors - 1)), end - sector);
+		r = discard_part(s, sector, nr, &part);
+	}
+	if (r)
+		bio->bi_status = errno_to_blk_status(r);
+	if (!part) {
+		bio_endio(bio);
+		return;
+	}
+	if (r)
+		part->bi_status = bio->bi_status;
+	part->bi_private = bio;
+	part->bi_end_io = discard_end_io;
+	submit_bio_noacct(part);
+}
+
+static void discard_work(struct work_struct *work)
+{
+	struct dm_snapshot *s = container_of(work, struct dm_snapshot, discard_work);
+	struct bio_list bios;
+	struct bio *bio;
+
+	spin_lock_irq(&s->lock);
+	bios = s->discards;
+	bio_list_init(&s->discards);
+	spin_unlock_irq(&s->lock);
+	while ((bio = bio_list_pop(&bios)))
+		discard(s, bio);
+}
+
+static int map_discard(struct dm_snapshot *s, struct bio *bio)
+{
+	u64 chunk = snap_chunk(s, bio->bi_iter.bi_sector), last = snap_chunk(s, bio_end_sector(bio) - 1), new;
+	unsigned long flags;
+
+	if (dm_bio_get_target_bio_nr(bio) == 1) {
+		/* the second of two, with discard_passdown_origin */
+		bio_set_dev(bio, s->origin->bdev);
+		return DM_MAPIO_REMAPPED;
+	}
+	while (chunk <= last && !snap_tree_lookup(&s->tree, chunk, &new, NULL))
+		chunk++;
+	if (chunk > last) {
+		bio_endio(bio);
+		return DM_MAPIO_SUBMITTED;
+	}
+	/* it takes bios of its own, which must not be waited for below a map function */
+	spin_lock_irqsave(&s->lock, flags);
+	bio_list_add(&s->discards, bio);
+	spin_unlock_irqrestore(&s->lock, flags);
+	queue_work(s->o->wq, &s->discard_work);
+	return DM_MAPIO_SUBMITTED;
 }
 
 /* ---- mapping: the snapshot ------------------------------------------------------------------- */
@@ -265,7 +357,7 @@ static int map_read_miss(struct dm_snapshot *s, struct bio *bio, struct snap_bio
 	smp_mb();
 	if (unlikely(read_seqcount_retry(&s->tree.seq, seq)) &&
 	    snap_tree_lookup(&s->tree, chunk, &new, NULL)) {
-		snap_untrack(s, sb);
+		untrack(s, sb);
 		snap_remap_cow(s, bio, new);
 	} else {
 		bio_set_dev(bio, s->origin->bdev);
@@ -285,7 +377,7 @@ static int snapshot_write_no_space(struct dm_snapshot *s, struct bio *bio)
 		}
 		return DM_MAPIO_KILL;
 	}
-	snap_invalidate_locked(s, "Unable to allocate exception", false);
+	invalidate_locked(s, "Unable to allocate exception", false);
 	bio_list_add(&s->fail_bios, bio);
 	return DM_MAPIO_SUBMITTED;
 }
@@ -373,7 +465,7 @@ int snap_map(struct dm_target *ti, struct bio *bio)
 	if (unlikely(!READ_ONCE(s->valid)))
 		return DM_MAPIO_KILL;
 	if (unlikely(bio_op(bio) == REQ_OP_DISCARD))
-		return snap_map_discard(s, bio);
+		return map_discard(s, bio);
 	chunk = snap_chunk(s, bio->bi_iter.bi_sector);
 	seq = raw_read_seqcount(&s->tree.seq);
 	smp_rmb();
@@ -397,7 +489,7 @@ int snap_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error)
 		/* a snapshot that has become invalid no longer keeps writers of the origin away */
 		if (!s->is_merge && unlikely(!READ_ONCE(s->valid)))
 			*error = BLK_STS_IOERR;
-		snap_untrack(s, sb);
+		untrack(s, sb);
 	}
 	if (!(sb->flags & SNAP_BIO_FULL))
 		return DM_ENDIO_DONE;
@@ -416,98 +508,6 @@ static void end_kept_bio(struct bio *bio, blk_status_t status)
 	bio_clear_flag(bio, BIO_QOS_MERGED);
 	bio->bi_status = status;
 	bio_endio(bio);
-}
-
-/* ---- discards -------------------------------------------------------------------------------- */
-
-static void discard_end_io(struct bio *part)
-{
-	struct bio *bio = part->bi_private;
-
-	bio->bi_status = part->bi_status;
-	bio_put(part);
-	bio_endio(bio);
-}
-
-/* one chunk, or a part of it: *@part becomes the last of a chain of bios */
-static int discard_part(struct dm_snapshot *s, sector_t sector, sector_t nr, struct bio **part)
-{
-	sector_t within = sector & (s->chunk_sectors - 1);
-	u64 new;
-
-	if (!snap_tree_lookup(&s->tree, snap_chunk(s, sector), &new, NULL))
-		return 0;
-	sector = snap_sector(s, new) + within;
-	if (nr == s->chunk_sectors)
-		return __blkdev_issue_zeroout(s->cow->bdev, sector, nr, GFP_NOIO, part, 0);
-	__blkdev_issue_discard(s->cow->bdev, sector, nr, GFP_NOIO, part);
-	return 0;
-}
-
-/*
- * Only with discard_zeroes_cow.  What has no exception stays as it is.  A whole chunk is overwritten with
- * zeroes on the COW device (by the device itself if it can); a part of one is discarded there.  The range
- * need not be aligned, and each chunk in it lies elsewhere.
- */
-static void discard(struct dm_snapshot *s, struct bio *bio)
-{
-	sector_t sector = bio->bi_iter.bi_sector, end = bio_end_sector(bio), nr;
-	struct bio *part = NULL;
-	int r = 0;
-
-	for (; !r && sector < end; sector += nr) {
-		nr = min_t(sector_t, s->chunk_sectors - (sector & (s->chunk_sectors - 1)), end - sector);
-		r = discard_part(s, sector, nr, &part);
-	}
-	if (r)
-		bio->bi_status = errno_to_blk_status(r);
-	if (!part) {
-		bio_endio(bio);
-		return;
-	}
-	if (r)
-		part->bi_status = bio->bi_status;
-	part->bi_private = bio;
-	part->bi_end_io = discard_end_io;
-	submit_bio_noacct(part);
-}
-
-static void discard_work(struct work_struct *work)
-{
-	struct dm_snapshot *s = container_of(work, struct dm_snapshot, discard_work);
-	struct bio_list bios;
-	struct bio *bio;
-
-	spin_lock_irq(&s->lock);
-	bios = s->discards;
-	bio_list_init(&s->discards);
-	spin_unlock_irq(&s->lock);
-	while ((bio = bio_list_pop(&bios)))
-		discard(s, bio);
-}
-
-int snap_map_discard(struct dm_snapshot *s, struct bio *bio)
-{
-	u64 chunk = snap_chunk(s, bio->bi_iter.bi_sector), last = snap_chunk(s, bio_end_sector(bio) - 1), new;
-	unsigned long flags;
-
-	if (dm_bio_get_target_bio_nr(bio) == 1) {
-		/* the second of two, with discard_passdown_origin */
-		bio_set_dev(bio, s->origin->bdev);
-		return DM_MAPIO_REMAPPED;
-	}
-	while (chunk <= last && !snap_tree_lookup(&s->tree, chunk, &new, NULL))
-		chunk++;
-	if (chunk > last) {
-		bio_endio(bio);
-		return DM_MAPIO_SUBMITTED;
-	}
-	/* it takes bios of its own, which must not be waited for below a map function */
-	spin_lock_irqsave(&s->lock, flags);
-	bio_list_add(&s->discards, bio);
-	spin_unlock_irqrestore(&s->lock, flags);
-	queue_work(s->o->wq, &s->discard_work);
-	return DM_MAPIO_SUBMITTED;
 }
 
 /* ---- mapping: the origin --------------------------------------------------------------------- */
@@ -535,7 +535,7 @@ static int origin_locked(struct dm_snapshot *s, struct bio *bio, u64 chunk,
 		if (snap_tree_lookup(&s->tree, chunk, &new, NULL))
 			return 0;
 		if (s->store->ops->alloc(s->store, s->nr_order, &new)) {
-			snap_invalidate_locked(s, "Unable to allocate exception", false);
+			invalidate_locked(s, "Unable to allocate exception", false);
 			if (bio && !*taken)
 				bio_list_add(&s->mark_bios, bio);
 			*taken = true;
@@ -718,7 +718,7 @@ void snap_origin_retry(struct work_struct *work)
 		snap_origin_submit(o, bio);
 }
 
-int snap_origin_extent(struct snap_origin *o, struct dm_snapshot *except, sector_t start, sector_t nr)
+void snap_origin_extent(struct snap_origin *o, struct dm_snapshot *except, sector_t start, sector_t nr)
 {
 	sector_t sector, step;
 
@@ -736,7 +736,6 @@ int snap_origin_extent(struct snap_origin *o, struct dm_snapshot *except, sector
 			wait_event(o->wait, atomic_read(&o->generation) != generation);
 		}
 	}
-	return 0;
 }
 
 /* ---- the worker ------------------------------------------------------------------------------ */
@@ -830,9 +829,9 @@ static void release_pending(struct dm_snapshot *s, struct snap_pending *pe, stru
 static void judge_failure(struct dm_snapshot *s, struct snap_pending *pe)
 {
 	if (pe->write_error)
-		snap_invalidate_locked(s, "Error writing exception data to the COW device", true);
+		invalidate_locked(s, "Error writing exception data to the COW device", true);
 	else if (pe->for_merge || (!bio_list_empty(&pe->origin_bios) && !s->fail_origin_write))
-		snap_invalidate_locked(s, "Error reading the origin for an exception", false);
+		invalidate_locked(s, "Error reading the origin for an exception", false);
 	else
 		DMERR_LIMIT("Error reading the origin: exception for chunk %llu not made",
 			    (unsigned long long)pe->old);
@@ -880,7 +879,7 @@ static void finish_some(struct dm_snapshot *s, struct list_head *committed, int 
 			smp_wmb();
 			if (memory || snap_tree_insert(&s->tree, pe->old, pe->new)) {
 				WRITE_ONCE(s->nr_finishing, s->nr_finishing - 1);
-				snap_invalidate_locked(s, "No memory for an exception", false);
+				invalidate_locked(s, "No memory for an exception", false);
 			} else if (snap_is_tracked(s, pe->old)) {
 				pe->state = SNAP_PE_COMMITTED;
 				list_move_tail(&pe->order, &s->blocked);
@@ -1000,7 +999,7 @@ static void work_collect(struct dm_snapshot *s, struct snap_round *w, struct sna
 	if (s->commit_done) {
 		s->commit_done = s->commit_busy = false;
 		if (s->commit_error)
-			snap_invalidate_locked(s, "Error writing exceptions to the COW device", true);
+			invalidate_locked(s, "Error writing exceptions to the COW device", true);
 		list_splice_tail_init(&s->committing, &w->committed);
 	}
 	if (s->mark_done) {

@@ -30,17 +30,12 @@ struct snap_merge {
 	struct work_struct work;
 	wait_queue_head_t wait;
 	/* under s->lock */
-	bool stop, running, failed, told;
+	bool stop, failed, told;
 	u64 first;			/* old_chunks of this step */
 	u32 nr;
 	struct bio_list held;
 	struct merge_piece pieces[PIECES];
 };
-
-bool snap_merge_running(struct dm_snapshot *s)
-{
-	return READ_ONCE(s->merge->running);
-}
 
 bool snap_merge_failed(struct dm_snapshot *s)
 {
@@ -202,9 +197,8 @@ static int merge_step(struct snap_merge *m, u64 last_old, u64 last_new, u32 nr)
 	set_range(m, old, nr);
 	wait_event(m->wait, !writes_under_way(s, old, nr));
 	if (sectors) {
-		r = snap_origin_extent(s->o, s, start, sectors);
-		if (!r)
-			r = copy_step(m, old, new, sectors);
+		snap_origin_extent(s->o, s, start, sectors);
+		r = copy_step(m, old, new, sectors);
 	}
 	if (!r) {
 		r = s->store->ops->merge_commit(s->store, nr);
@@ -252,7 +246,6 @@ static void merge_work(struct work_struct *work)
 		}
 		cond_resched();
 	}
-	WRITE_ONCE(m->running, false);
 }
 
 /* ---- beginning and end ----------------------------------------------------------------------- */
@@ -264,7 +257,6 @@ void snap_merge_start(struct dm_snapshot *s)
 	if (!s->valid || m->failed)
 		return;
 	WRITE_ONCE(m->stop, false);
-	WRITE_ONCE(m->running, true);
 	queue_work(m->wq, &m->work);
 }
 

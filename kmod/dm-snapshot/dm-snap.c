@@ -773,25 +773,6 @@ static int origin_map(struct dm_target *ti, struct bio *bio)
 	return snap_origin_write(d->o, bio);
 }
 
-static void origin_resume(struct dm_target *ti)
-{
-	struct dm_origin *d = ti->private;
-
-	mutex_lock(&snap_registry);
-	d->o->target = ti;
-	mutex_unlock(&snap_registry);
-}
-
-static void origin_postsuspend(struct dm_target *ti)
-{
-	struct dm_origin *d = ti->private;
-
-	mutex_lock(&snap_registry);
-	if (d->o->target == ti)
-		d->o->target = NULL;
-	mutex_unlock(&snap_registry);
-}
-
 static void origin_status(struct dm_target *ti, status_type_t type, unsigned int status_flags,
 			  char *result, unsigned int maxlen)
 {
@@ -819,8 +800,6 @@ static struct target_type origin_target = {
 	.ctr = origin_ctr,
 	.dtr = origin_dtr,
 	.map = origin_map,
-	.resume = origin_resume,
-	.postsuspend = origin_postsuspend,
 	.status = origin_status,
 	.iterate_devices = origin_iterate_devices,
 };

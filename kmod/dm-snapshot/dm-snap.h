@@ -145,7 +145,6 @@ struct snap_origin {
 	struct percpu_rw_semaphore sem;	/* the two below */
 	struct list_head snapshots;	/* largest chunks first */
 	sector_t min_chunk;		/* of active snapshots; 0: there is none */
-	struct dm_target *target;	/* snapshot-origin that was resumed last; snap_registry */
 	/* origin writes that must be looked at again where sleeping is allowed */
 	spinlock_t retry_lock;
 	struct bio_list retry_bios;
@@ -251,7 +250,6 @@ void snap_io_drain(struct dm_snapshot *s);
 
 int snap_map(struct dm_target *ti, struct bio *bio);
 int snap_end_io(struct dm_target *ti, struct bio *bio, blk_status_t *error);
-int snap_map_discard(struct dm_snapshot *s, struct bio *bio);
 
 /* any context: something is there for the worker; s->lock held */
 void snap_kick(struct dm_snapshot *s);
@@ -259,12 +257,9 @@ void snap_store_step(struct dm_snapshot *s);
 void snap_commit_done(struct dm_snapshot *s, blk_status_t error);
 void snap_mark_done(struct dm_snapshot *s, blk_status_t error);
 void snap_copied(struct snap_pending *pe);
-/* s->lock held */
-void snap_invalidate_locked(struct dm_snapshot *s, const char *why, bool broken);
 void snap_invalidate(struct dm_snapshot *s, const char *why);
 
 void snap_track(struct dm_snapshot *s, struct snap_bio *sb, u64 chunk);
-void snap_untrack(struct dm_snapshot *s, struct snap_bio *sb);
 bool snap_is_tracked(struct dm_snapshot *s, u64 chunk);
 int snap_reserve_nodes(struct dm_snapshot *s, unsigned int ops);
 
@@ -274,7 +269,7 @@ int snap_reserve_nodes(struct dm_snapshot *s, unsigned int ops);
  */
 int snap_origin_write(struct snap_origin *o, struct bio *bio);
 /* all snapshots of the origin but @except have an exception for these sectors when it returns */
-int snap_origin_extent(struct snap_origin *o, struct dm_snapshot *except, sector_t start, sector_t nr);
+void snap_origin_extent(struct snap_origin *o, struct dm_snapshot *except, sector_t start, sector_t nr);
 /* process context: as snap_origin_write(), for a bio that has been held; it is submitted */
 void snap_origin_submit(struct snap_origin *o, struct bio *bio);
 void snap_origin_retry(struct work_struct *work);
@@ -304,7 +299,6 @@ int snap_merge_init(struct dm_snapshot *s);
 void snap_merge_exit(struct dm_snapshot *s);
 void snap_merge_start(struct dm_snapshot *s);
 void snap_merge_stop(struct dm_snapshot *s);
-bool snap_merge_running(struct dm_snapshot *s);
 bool snap_merge_failed(struct dm_snapshot *s);
 int snap_merge_map(struct dm_target *ti, struct bio *bio);
 /* a tracked write has ended */

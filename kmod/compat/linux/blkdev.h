@@ -4,19 +4,18 @@
 #define DMFMT_COMPAT_BLKDEV_H
 
 #include_next <linux/blkdev.h>
-#include <linux/version.h>
 
-/* 6.5 has modes of its own for opening a block device */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+/* newer ones have modes of their own for opening a block device */
+#ifndef HAVE_BLK_MODE_T
 typedef fmode_t blk_mode_t;
 #define BLK_OPEN_READ FMODE_READ
 #define BLK_OPEN_WRITE FMODE_WRITE
 #endif
 
-/* 6.8 tells what the hardware can from what the user allows */
+/* newer ones tell what the hardware can from what the user allows */
 static inline void dmfmt_limit_discards(struct queue_limits *limits, unsigned int sectors)
 {
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#ifndef HAVE_MAX_USER_DISCARD_SECTORS
 	limits->max_hw_discard_sectors = limits->max_discard_sectors = sectors;
 #else
 	limits->max_hw_discard_sectors = sectors;
