@@ -21,6 +21,9 @@
 
 #define MARK_TRIES 5
 #define MARK_RETRY_MS 50
+#define BATCH_QUIET_NS (50 * NSEC_PER_USEC)
+#define BATCH_WAITS_MAX 16
+#define BATCH_PROBE_EVERY 32
 
 static struct kmem_cache *pending_cache;
 
@@ -96,6 +99,59 @@ void snap_mark_done(struct dm_snapshot *s, blk_status_t error)
 	spin_unlock_irqrestore(&s->lock, flags);
 }
 
+/*
+ * A commit costs a flush, so one of them should serve all that write at the same time.  But where the devices
+ * are fast and the processor is the limit, the first of several writers has its data on the COW device before
+ * the next one has come to run.  How many there are is found by trying: now and then a commit waits until no
+ * more have come for BATCH_QUIET_NS, and what it got is what the following ones hope for.  Those wait only
+ * while they have less, and no longer than that.
+ */
+static enum hrtimer_restart batch_ring(struct hrtimer *timer)
+{
+	struct dm_snapshot *s = container_of(timer, struct dm_snapshot, batch_timer);
+	unsigned long flags;
+
+	spin_lock_irqsave(&s->lock, flags);
+	if (s->batch_timing) {
+		s->batch_timing = false;
+		s->batch_over = true;
+		snap_kick(s);
+	}
+	spin_unlock_irqrestore(&s->lock, flags);
+	return HRTIMER_NORESTART;
+}
+
+/* s->lock held.  @ready exceptions could be committed, and no copy is under way: are more to come? */
+static bool wait_for_more(struct dm_snapshot *s, unsigned int ready)
+{
+	unsigned int hoped = s->nr_commits % BATCH_PROBE_EVERY ? s->batch_expected : SNAP_BATCH_MAX;
+
+	if (ready >= hoped)
+		return false;
+	if (s->batch_timing)
+		return true;
+	if (s->batch_over && (ready == s->batch_seen || ++s->batch_waits >= BATCH_WAITS_MAX))
+		return false;
+	s->batch_over = false;
+	s->batch_seen = ready;
+	s->batch_timing = true;
+	hrtimer_start(&s->batch_timer, ns_to_ktime(BATCH_QUIET_NS), HRTIMER_MODE_REL);
+	return true;
+}
+
+/* s->lock held: a commit of @nr begins */
+static void note_batch(struct dm_snapshot *s, unsigned int nr)
+{
+	/* tried, or hoped for more in vain */
+	if (s->batch_over || nr > s->batch_expected)
+		s->batch_expected = nr;
+	if (s->batch_timing)
+		hrtimer_try_to_cancel(&s->batch_timer);
+	s->batch_timing = s->batch_over = false;
+	s->batch_seen = s->batch_waits = 0;
+	s->nr_commits++;
+}
+
 /* the data of @pe are on the COW device, or never will be */
 void snap_copied(struct snap_pending *pe)
 {
@@ -106,8 +162,8 @@ void snap_copied(struct snap_pending *pe)
 	pe->state = SNAP_PE_COPIED;
 	s->nr_copying--;
 	/* one call of the worker for all that end together */
-	if (!s->nr_copying || pe->read_error || pe->write_error || !s->valid ||
-	    s->nr_order >= SNAP_BATCH_MAX)
+	if (pe->read_error || pe->write_error || !s->valid || s->nr_order >= SNAP_BATCH_MAX ||
+	    (!s->nr_copying && !s->commit_busy && !wait_for_more(s, s->nr_order)))
 		snap_kick(s);
 	if (wq_has_sleeper(&s->idle))
 		wake_up(&s->idle);
@@ -937,6 +993,8 @@ static bool gather_commit(struct dm_snapshot *s, struct snap_todo *t)
 	if (!ready || (s->nr_copying && ready < enough && !s->broken &&
 		       !list_first_entry(&s->order, struct snap_pending, order)->read_error))
 		return false;
+	if (ready < enough && s->valid && wait_for_more(s, ready))
+		return false;
 	list_for_each_entry_safe(pe, next, &s->order, order) {
 		if (!ready--)
 			break;
@@ -958,6 +1016,8 @@ static bool gather_commit(struct dm_snapshot *s, struct snap_todo *t)
 		list_move_tail(&pe->order, &s->committing);
 		nr++;
 	}
+	if (nr)
+		note_batch(s, nr);
 	s->commit_busy = nr != 0;
 	return nr != 0;
 }
@@ -1122,6 +1182,8 @@ int snap_io_init(struct dm_snapshot *s)
 	init_waitqueue_head(&s->idle);
 	snap_tree_init(&s->tree);
 	s->throttle_until = jiffies;
+	s->batch_expected = 1;
+	hrtimer_setup(&s->batch_timer, batch_ring, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 
 	r = mempool_init_slab_pool(&s->pending_pool, SNAP_PENDING_POOL, pending_cache);
 	if (r)
@@ -1139,6 +1201,7 @@ void snap_io_exit(struct dm_snapshot *s)
 	cancel_work_sync(&s->discard_work);
 	snap_io_drain(s);
 	cancel_delayed_work_sync(&s->delayed);
+	hrtimer_cancel(&s->batch_timer);
 	destroy_workqueue(s->wq);
 	snap_copy_exit(s);
 	mempool_exit(&s->pending_pool);

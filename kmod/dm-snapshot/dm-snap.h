@@ -13,6 +13,7 @@
 #include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/device-mapper.h>
+#include <linux/hrtimer.h>
 #include <linux/list.h>
 #include <linux/mempool.h>
 #include <linux/percpu-rwsem.h>
@@ -187,6 +188,10 @@ struct dm_snapshot {
 	unsigned int nr_pending, nr_copying, nr_order;
 	bool commit_busy, commit_done, store_step, recheck, event, broken;
 	blk_status_t commit_error;
+	/* how many exceptions a commit may hope for, and the timer that ends the hope */
+	unsigned int batch_expected, batch_seen, batch_waits, nr_commits;
+	bool batch_timing, batch_over;
+	struct hrtimer batch_timer;
 	/* the invalid mark */
 	bool marking, mark_start, mark_done;
 	blk_status_t mark_error;
