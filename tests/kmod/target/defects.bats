@@ -12,7 +12,7 @@ GROUPS_HERE='beyond metadata wraps old_beyond old_end duplicates exact_pair stal
 refused magic_lost blank_over_old blank_is_logged tail edge_PO edge_P overflow_rewrite overflow_event
 merge_event merge_failed_event merge_failed two_origins read_error_snapshot read_error_many
 read_error_origin fail_origin_write mark_retried mark_fails order order_area order_merge order_invalid
-order_invalid_read order_create'
+order_invalid_read order_create segments merge_holes merge_unreadable'
 # where the kernel's own module divides by zero as soon as the feature is used
 DISCARDS='discard_misaligned discard_area discard_limits discard_loads'
 
@@ -29,10 +29,12 @@ setup_file() {
 	need_modules || return 0
 	! divides_by_zero || discards=
 	# shellcheck disable=SC2086
-	target_boot ours "$SCRIPTS/defects.sh" -- ours $GROUPS_HERE top_byte $DISCARDS
+	target_boot ours "$SCRIPTS/defects.sh" -- ours $GROUPS_HERE top_byte merge_back $DISCARDS
 	# shellcheck disable=SC2086
 	target_boot upstream "$SCRIPTS/defects.sh" -- upstream $GROUPS_HERE $discards
 	fatal top_byte
+	fatal merge_back
+	target_boot smp "$SCRIPTS/defects.sh" --smp 2 -- ours handover
 	! divides_by_zero || fatal discard_loads
 }
 
@@ -85,6 +87,18 @@ died() {
 @test "defects: a merge that fails raises an event" { repaired merge_failed_event; }
 @test "defects: what a merge that failed leaves" { both merge_failed; }
 @test "defects: one COW device under two origins" { repaired two_origins; }
+
+@test "defects: both segments of a table are protected" { both segments; }
+@test "defects: a merge that failed at the end of an area goes on as a snapshot" {
+	holds ours merge_back
+	died merge_back 'kernel BUG at drivers/md/dm-'
+}
+@test "defects: after half a merge no chunk that is in use is allocated" { repaired merge_holes; }
+@test "defects: a merge over what another snapshot cannot read ends" { both merge_unreadable; }
+@test "defects: origin writes while a snapshot is handed over" {
+	holds smp handover
+	quiet smp
+}
 
 # ---- devices that fail -------------------------------------------------------------------------------
 

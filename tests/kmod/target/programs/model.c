@@ -160,6 +160,12 @@ static void except(struct snapshot *s, uint64_t from, uint64_t to, int what)
 			s->excepted[c] = (uint8_t)what;
 }
 
+/* a merge goes on, and what it overwrites may be more than the store has room for */
+static bool at_risk(struct snapshot *s)
+{
+	return s && m.merging && s->state == VALID && count(s, YES) + count(s, MAYBE) > capacity(s);
+}
+
 enum fit { FITS, PERHAPS, TOO_MUCH };
 
 /* do the exceptions for @least to @most further chunks fit? */
@@ -318,8 +324,7 @@ static void check_state(struct snapshot *s)
 	if (!s->there || s == m.merging)
 		return;
 	must(dm_status(&s->dev, status, sizeof(status)), "%s: status", s->dev.name);
-	/* at any time, as the merge goes on */
-	if (m.merging && count(s, YES) + count(s, MAYBE) > capacity(s))
+	if (at_risk(s))
 		s->may_change = true;
 	if (s->may_change && !strcmp(status, "Invalid"))
 		set_state(s, INVALID);
@@ -347,6 +352,8 @@ static void verify(struct snapshot *s)
 	uint64_t at, nr;
 
 	check_state(s ? s : &m.snap[0]);
+	if (at_risk(s))
+		return;
 	if (s && s->state == INVALID) {
 		if (sectors_read(s->fd, m.buf, rnd_below(ORIGIN_SECTORS), 1) != -EIO)
 			fail("%s: read of an invalid snapshot: expected EIO", s->dev.name);
@@ -518,7 +525,7 @@ static void op_remove(void)
 
 /* ---- reads and writes ------------------------------------------------------------------------ */
 
-/* the origin (NULL), or a snapshot that has a device */
+/* the origin (NULL), or a snapshot that has a device and keeps the state it is in now */
 static struct snapshot *choose_device(void)
 {
 	struct snapshot *s = &m.snap[rnd_below(SNAPSHOTS)];
@@ -529,7 +536,7 @@ static struct snapshot *choose_device(void)
 		return NULL;
 	for (tries = 0; tries < 3 && (!s->there || s == m.merging); tries++)
 		s = &m.snap[rnd_below(SNAPSHOTS)];
-	return !s->there || s == m.merging ? NULL : s;
+	return !s->there || s == m.merging || at_risk(s) ? NULL : s;
 }
 
 static void choose_range(uint64_t *sector, uint64_t *nr)
@@ -873,7 +880,7 @@ static void op_discard(void)
 	uint64_t sector, nr, range[2];
 	int err;
 
-	if (!s->there || s == m.merging || s->state == INVALID || !s->discards)
+	if (!s->there || s == m.merging || s->state == INVALID || !s->discards || at_risk(s))
 		return;
 	choose_range(&sector, &nr);
 	/* upstream's of a chunk's length that begin within one hit the neighbour on the COW device */
@@ -889,6 +896,9 @@ static void op_discard(void)
 	err = ioctl(s->fd, BLKDISCARD, range) ? -errno : 0;
 	if (err && err != -EOPNOTSUPP)
 		fail("%s: discard %lu+%lu: %s", s->dev.name, sector, nr, strerror(-err));
+	/* the block layer zeroes the cached part of a page at either end, whatever becomes of the device's */
+	if (ioctl(s->buffered, BLKFLSBUF, 0))
+		fail("%s: BLKFLSBUF: %s", s->dev.name, strerror(errno));
 	if (!err)
 		discarded(s, sector, nr);
 	check_state(s);

@@ -691,6 +691,122 @@ do_discard_loads() {
 	done
 }
 
+# ---- tables, merges and handovers ------------------------------------------------------------------
+
+# what lies in the second segment of a table is copied as well
+do_segments() {
+	dev o 65536 A
+	dev c 4096
+	dev d 4096
+	must dmsetup create s <<TABLE
+0 32768 snapshot $M/o $M/c P 8
+32768 16384 snapshot $M/o $M/d P 8
+TABLE
+	origin g o
+	is "writes" "$(write g 32768 32 n) $(write g 8 8 n)" "ok ok"
+	is "snapshot" "$(io $M/s r:32768:32:A r:8:8:A)" "ok ok"
+}
+
+# failing_origin SECTORS FIRST COUNT: device o on ob, some sectors of which fail; good_origin: none does
+failing_origin() {
+	must dmsetup suspend o
+	must dmsetup load o <<TABLE
+0 $2 linear $M/ob 0
+$2 $3 error
+$(($2 + $3)) $(($1 - $2 - $3)) linear $M/ob $(($2 + $3))
+TABLE
+	must dmsetup resume o
+}
+good_origin() { swap o "0 $1 linear $M/ob 0"; }
+
+linear_origin() {
+	dev ob "$1" A
+	must dmsetup create o --table "0 $1 linear $M/ob 0"
+}
+
+# a merge fails at the end of an area, and the store goes on as a snapshot
+do_merge_back() {
+	linear_origin 8192
+	dev c 4096
+	snap s o c P 8
+	is "an area is full" "$(write s 0 2048 s) $(st s)" "ok 2072/4096 24"
+	remove s
+	failing_origin 8192 2040 8
+	make m "0 8192 snapshot-merge $M/o $M/c P 8"
+	until_true 20 status_is m "Merge failed"
+	is "status" "$(st m)" "Merge failed"
+	good_origin 8192
+	swap m "0 8192 snapshot $M/o $M/c P 8"
+	write m 4000 8 t >/tmp/back &
+	until_true 10 grep -q ok /tmp/back
+	is "write" "$(cat /tmp/back)" ok
+	is "content" "$(io $M/m r:0:2048:s r:2048:1952:A r:4000:8:t)" "ok ok ok"
+	remove m
+	snap s o c P 8
+	is "again" "$made $(io $M/s r:0:2048:s r:2048:1952:A r:4000:8:t)" "ok ok ok ok"
+}
+
+# a store with holes, half merged: what is still in use is not allocated again
+do_merge_holes() {
+	linear_origin 8192
+	dev c 512
+	header c 8
+	entry c 8 0 0 2
+	entry c 8 1 1 5
+	entry c 8 2 9 6
+	must io $M/c w:16:8:s w:40:8:t w:48:8:u >/dev/null
+	failing_origin 8192 8 8
+	make m "0 8192 snapshot-merge $M/o $M/c P 8"
+	until_true 20 status_is m "Merge failed"
+	good_origin 8192
+	swap m "0 8192 snapshot $M/o $M/c P 8"
+	is "before" "$(io $M/m b:0:80:8)" stAAAAAAAu
+	is "new chunks" "$(write m 800 32 n)" ok
+	is "after" "$(io $M/m b:0:80:8)" stAAAAAAAu
+	remove m
+	snap s o c P 8
+	is "again" "$made $(io $M/s b:0:80:8 r:800:32:n)" "ok stAAAAAAAu ok"
+}
+
+# a merge over what cannot be read costs the other snapshot its validity, at once, and comes to an end
+do_merge_unreadable() {
+	linear_origin 8192
+	dev c 512
+	dev t 1048576
+	snap s o c P 8
+	is "write" "$(write s 8 8 s)" ok
+	snap k o t P 8
+	remove s
+	failing_origin 8192 8 8
+	make m "0 8192 snapshot-merge $M/o $M/c P 8"
+	until_true 5 status_is m "Merge failed"
+	is "merge" "$(st m)" "Merge failed"
+	is "the other one" "$(st k) $(magic_valid t)" "Invalid $INVALID"
+}
+
+# the origin is written while one table of the snapshot takes over from another, again and again
+do_handover() {
+	dev o 131072 A
+	dev c 262144
+	snap s o c P 8
+	origin g o
+	for part in 0 1 2 3; do
+		yes n | tr -d '\n' | dd of=$M/g bs=4k iflag=fullblock oflag=direct seek=$((part * 4096)) count=4096 \
+			2>/dev/null && echo ok >/tmp/part.$part &
+	done
+	n=0
+	until [ "$(cat /tmp/part.? 2>/dev/null | grep -c ok)" -eq 4 ] || [ $n -ge 500 ]; do
+		swap s "0 131072 snapshot $M/o $M/c P 8"
+		n=$((n + 1))
+	done
+	wait
+	is "writes" "$(cat /tmp/part.? | tr '\n' ' ')" "ok ok ok ok "
+	say handovers $n
+	is "more than two handovers" "$([ $n -gt 2 ] && echo yes)" yes
+	is "snapshot" "$(io $M/s r:0:131072:A)" ok
+	is "origin" "$(tr -d n <$M/g | wc -c)" 0
+}
+
 use "$1"
 shift
 make_pool
