@@ -15,6 +15,15 @@ TOP=$(cd "$KMOD/../.." && pwd)
 # shellcheck disable=SC2034 # for the tests
 FIXTURES=$TOP/tests/fixtures
 KERNEL=${KERNEL:-6.1}
+
+# What the tests of the targets show at length under Linux 6.1, with its own module beside ours, they show
+# with ours and for a shorter time under the others; KMOD_FULL=1: everything everywhere, for as long as it takes.
+brief() { [ "$KERNEL" != 6.1 ] && [ -z "${KMOD_FULL-}" ]; }
+
+# span BRIEF USUAL FULL: one of the three
+span() {
+	if brief; then echo "$1"; elif [ -z "${KMOD_FULL-}" ]; then echo "$2"; else echo "$3"; fi
+}
 case ${BUILD:-build} in
 /*) BUILD_DIR=${BUILD:-build} ;;
 *) BUILD_DIR=$TOP/${BUILD:-build} ;;

@@ -10,10 +10,10 @@ setup_file() {
 	local args=()
 	build_program errors
 	fault_module
-	args=(--step "${ERRORS_STEP:-$(full 8 1)}")
+	args=(--step "${ERRORS_STEP:-$(span 8 8 1)}")
 	[ "$MODULES" != ours ] || args+=(--ours)
 	run_program errors.sh --with "$BATS_FILE_TMPDIR/errors" --with "${FAULT_KO:-/dev/null}" \
-		--timeout "$(full 240 1800)" -- "${args[@]}"
+		--timeout "$(span 240 240 1800)" -- "${args[@]}"
 }
 
 setup() { need_guest; }

@@ -9,11 +9,11 @@ load programs/lib.sh
 setup_file() {
 	local args=()
 	build_program model
-	args=(--seed "${MODEL_SEED:-$(full 20778 $(($(date +%s) / 86400)))}" --seconds "$(full 45 900)")
+	args=(--seed "${MODEL_SEED:-$(span 20778 20778 $(($(date +%s) / 86400)))}" --seconds "$(span 25 45 900)")
 	[ "$MODULES" != ours ] || args+=(--ours)
 	# upstream's of this kernel divides by zero on discard_zeroes_cow
 	[ "$MODULES:$KERNEL" != upstream:7.2 ] || args+=(--no-discards)
-	run_program model.sh --with "$BATS_FILE_TMPDIR/model" --timeout "$(full 150 1200)" -- "${args[@]}"
+	run_program model.sh --with "$BATS_FILE_TMPDIR/model" --timeout "$(span 150 150 1200)" -- "${args[@]}"
 }
 
 setup() { need_guest; }

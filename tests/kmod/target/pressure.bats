@@ -9,11 +9,11 @@ load programs/lib.sh
 setup_file() {
 	local d=$BATS_FILE_TMPDIR
 	build_program pressure
-	truncate -s "$(full 64 256)M" "$d/origin"
-	truncate -s "$(full 96 320)M" "$d/p" "$d/po"
+	truncate -s "$(span 64 64 256)M" "$d/origin"
+	truncate -s "$(span 96 96 320)M" "$d/p" "$d/po"
 	run_program pressure.sh --memory 224 --with "$KMOD/scripts/lib.sh" --with "$d/pressure" \
-		--disk "$d/origin" --disk "$d/p" --disk "$d/po" --timeout "$(full 200 900)" -- \
-		"$(full 16 10)" "$(full 28 150)"
+		--disk "$d/origin" --disk "$d/p" --disk "$d/po" --timeout "$(span 200 200 900)" -- \
+		"$(span 16 16 10)" "$(span 28 28 150)"
 }
 
 setup() { need_guest; }

@@ -9,8 +9,8 @@ load programs/lib.sh
 setup_file() {
 	build_program smp
 	# on a busy host the emulated timer may be found not to work while the machine boots
-	run_program smp.sh --smp 4 --append no_timer_check --with "$BATS_FILE_TMPDIR/smp" --timeout "$(full 180 1200)" -- \
-		--seconds "$(full 25 600)" --seed "${SMP_SEED:-1}"
+	run_program smp.sh --smp 4 --append no_timer_check --with "$BATS_FILE_TMPDIR/smp" --timeout "$(span 180 180 1200)" -- \
+		--seconds "$(span 15 25 600)" --seed "${SMP_SEED:-1}"
 }
 
 setup() { need_guest; }

@@ -426,12 +426,11 @@ static void run_life(void)
 
 /* ---- scenario "create": a blank COW device is activated -------------------------------------- */
 
-static void run_create(void)
+/* the errno of the activation, which may fail only by a fault */
+static int make_with_faults(void)
 {
 	int err;
 
-	/* upstream writes the header first: what lies in the area would be taken for exceptions */
-	fresh(e.ours);
 	arm();
 	err = snap_make();
 	nr_hits = faults();
@@ -439,6 +438,16 @@ static void run_create(void)
 	if (err && (err != -EIO || !nr_hits))
 		fail("snap: activation: %s", strerror(-err));
 	nr_failed_loads += !!err;
+	return err;
+}
+
+static void run_create(void)
+{
+	int err;
+
+	/* upstream writes the header first: what lies in the area would be taken for exceptions */
+	fresh(e.ours);
+	err = make_with_faults();
 	if (!err) {
 		org_make();
 		check_all("snap", e.snap_fd, e.view);
@@ -465,13 +474,7 @@ static void run_load(void)
 	org_remove();
 	snap_remove();
 	e.k &= ~(1ul << 40);
-	arm();
-	err = snap_make();
-	nr_hits = faults();
-	disarm();
-	if (err && (err != -EIO || !nr_hits))
-		fail("snap: activation: %s", strerror(-err));
-	nr_failed_loads += !!err;
+	err = make_with_faults();
 	/* what failed may have been read in advance, beyond the end: then the content is right */
 	if (!err) {
 		check_all("snap, activated over a fault", e.snap_fd, e.view);

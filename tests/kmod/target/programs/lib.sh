@@ -41,9 +41,6 @@ fault_module() {
 	esac
 }
 
-# full SHORT LONG: the one or the other
-full() { [ -n "${KMOD_FULL-}" ] && echo "$2" || echo "$1"; }
-
 run_program() {
 	local script=$1 rc=0 out=$BATS_FILE_TMPDIR/out options=()
 	shift

@@ -163,7 +163,8 @@ static void except(struct snapshot *s, uint64_t from, uint64_t to, int what)
 /* a merge goes on, and what it overwrites may be more than the store has room for */
 static bool at_risk(struct snapshot *s)
 {
-	return s && m.merging && s->state == VALID && count(s, YES) + count(s, MAYBE) > capacity(s);
+	return s && m.merging && s->state != INVALID &&
+	       (s->state == OVERFLOWED || count(s, YES) + count(s, MAYBE) > capacity(s));
 }
 
 enum fit { FITS, PERHAPS, TOO_MUCH };
@@ -277,7 +278,7 @@ static void check_store(struct snapshot *s)
 	const char *bad;
 	struct store st;
 
-	if (s->store != 'P')
+	if (s->store != 'P' || at_risk(s))
 		return;
 	bad = store_read(&st, s->cow_fd, s->cow.sectors, true);
 	if (bad)
@@ -582,8 +583,14 @@ static void op_read(void)
 static void adopt_sectors(struct snapshot *s, uint64_t sector, uint64_t nr, const uint8_t *written)
 {
 	uint64_t i;
+	int err = sectors_read(s->fd, m.tmp, sector, nr);
 
-	must(sectors_read(s->fd, m.tmp, sector, nr), "%s: read %lu+%lu", s->dev.name, sector, nr);
+	if (err && at_risk(s)) {
+		check_state(s);
+		if (s->state == INVALID)
+			return;
+	}
+	must(err, "%s: read %lu+%lu", s->dev.name, sector, nr);
 	for (i = 0; i < nr; i++) {
 		uint8_t *got = m.tmp + i * SECTOR, *old = s->data + (sector + i) * SECTOR;
 
@@ -1147,6 +1154,8 @@ static void merge_cancel(void)
 	must(dm_suspend(&m.org, false), "org: suspend");
 	must(dm_load(&m.org, ORIGIN_SECTORS, "snapshot-origin", "%s", m.base.number), "org: load");
 	org_resume();
+	/* what the merge has made of the others; there will be no more of it */
+	check_states();
 	memcpy(s->data, m.origin, ORIGIN_BYTES);
 	for (c = 0; c < s->chunks; c++)
 		s->excepted[c] = m.merge_set[c] == NO ? NO : MAYBE;

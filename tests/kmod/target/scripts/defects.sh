@@ -132,17 +132,22 @@ do_exact_pair() {
 	is "merged" "$(io $M/o b:0:80:8)" sttAAAAAAs
 }
 
+# full_area NAME BYTE ENTRIES: area 0 with an exception in each place, chunk i at i + 2
+full_area() {
+	n=0
+	while [ $n -lt "$3" ]; do
+		echo "$(le64 $n)$(le64 $((n + 2)))"
+		n=$((n + 1))
+	done | tr -d '\n' >/tmp/hex
+	must io "$M/$1" "p:$2:$(cat /tmp/hex)" >/dev/null
+}
+
 # area 0 is full, and what follows it was never cleared
 do_stale_area() {
 	dev o 32768 A
 	dev c 4800
 	header c 8
-	i=0
-	while [ $i -lt 256 ]; do
-		echo "$(le64 $i)$(le64 $((i + 2)))"
-		i=$((i + 1))
-	done | tr -d '\n' >/tmp/hex
-	must io $M/c "p:4096:$(cat /tmp/hex)" >/dev/null
+	full_area c 4096 256
 	must io $M/c "p:$((258 * 4096)):$(le64 7)$(le64 999)$(le64 8)$(le64 12)" >/dev/null
 	never_loads "stale area" exception
 }
@@ -195,12 +200,7 @@ do_refused() {
 	# full to the last entry, with no room for a terminator
 	dev e 34
 	header e 1
-	i=0
-	while [ $i -lt 32 ]; do
-		echo "$(le64 $i)$(le64 $((i + 2)))"
-		i=$((i + 1))
-	done | tr -d '\n' >/tmp/hex
-	must io $M/e "p:512:$(cat /tmp/hex)" >/dev/null
+	full_area e 512 32
 	snap s o e P 1
 	is "no terminator" "$([ $made = ok ] || echo refused)" refused
 }
@@ -807,11 +807,4 @@ do_handover() {
 	is "origin" "$(tr -d n <$M/g | wc -c)" 0
 }
 
-use "$1"
-shift
-make_pool
-for one in "$@"; do
-	group "$one"
-	"do_$one"
-	end
-done
+run_groups "$@"

@@ -921,7 +921,9 @@ do_parameters() {
 # what a loaded module can leave: slabs, threads, work queues, targets, aliases' names
 traces() {
 	awk '{ print $1 }' /proc/slabinfo | grep -i -E 'snap|exception'
-	awk '/\(/ { print $2 }' /proc/[0-9]*/stat 2>/dev/null | grep -i -E 'snap|kcopyd|exception'
+	# an idle worker of the system is called after what it did last
+	awk '/\(/ { print $2 }' /proc/[0-9]*/stat 2>/dev/null | grep -i -E 'snap|kcopyd|exception' |
+		grep -v '^(kworker/[^)+]*-'
 	dmsetup targets | grep snapshot
 	for trace in /sys/kernel/slab/*snap* /sys/kernel/slab/*exception* /sys/module/dm_snapshot \
 		/sys/bus/workqueue/devices/*snap*; do
@@ -957,11 +959,4 @@ do_unload() {
 }
 
 modprobe dm-delay
-use "$1"
-shift
-make_pool
-for one in "$@"; do
-	group "$one"
-	"do_$one"
-	end
-done
+run_groups "$@"

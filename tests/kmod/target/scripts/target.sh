@@ -226,3 +226,15 @@ durable_first() {
 		covers(s1) && $4 == t1 && !a && !b { a = 1; if ($3 ~ /A/) durable = 1 }
 		END { print !b ? "second not there" : ok ? "yes" : a ? "not durable" : "not first" }' /tmp/log.end
 }
+
+# run_groups ours|upstream GROUP...: do_GROUP for each
+run_groups() {
+	use "$1"
+	shift
+	make_pool
+	for one in "$@"; do
+		group "$one"
+		"do_$one"
+		end
+	done
+}
