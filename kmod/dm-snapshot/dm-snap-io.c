@@ -21,9 +21,10 @@
 
 #define MARK_TRIES 5
 #define MARK_RETRY_MS 50
-#define BATCH_QUIET_NS (50 * NSEC_PER_USEC)
-#define BATCH_WAITS_MAX 16
-#define BATCH_PROBE_EVERY 32
+#define BATCH_QUIET_NS (200 * NSEC_PER_USEC)
+#define BATCH_WAITS_MAX 8
+#define BATCH_PROBE_OFTEN 32
+#define BATCH_PROBE_SELDOM 512
 
 static struct kmem_cache *pending_cache;
 
@@ -104,7 +105,8 @@ void snap_mark_done(struct dm_snapshot *s, blk_status_t error)
  * are fast and the processor is the limit, the first of several writers has its data on the COW device before
  * the next one has come to run.  How many there are is found by trying: now and then a commit waits until no
  * more have come for BATCH_QUIET_NS, and what it got is what the following ones hope for.  Those wait only
- * while they have less, and no longer than that.
+ * while they have less, and no longer than that; if in vain, the hope sinks, not at once: some writes find
+ * their chunks in the table already, and the next ones may not.  Where one writes alone, it is tried seldom.
  */
 static enum hrtimer_restart batch_ring(struct hrtimer *timer)
 {
@@ -124,7 +126,7 @@ static enum hrtimer_restart batch_ring(struct hrtimer *timer)
 /* s->lock held.  @ready exceptions could be committed, and no copy is under way: are more to come? */
 static bool wait_for_more(struct dm_snapshot *s, unsigned int ready)
 {
-	unsigned int hoped = s->nr_commits % BATCH_PROBE_EVERY ? s->batch_expected : SNAP_BATCH_MAX;
+	unsigned int hoped = s->batch_probe_in ? s->batch_expected : SNAP_BATCH_MAX;
 
 	if (ready >= hoped)
 		return false;
@@ -142,14 +144,21 @@ static bool wait_for_more(struct dm_snapshot *s, unsigned int ready)
 /* s->lock held: a commit of @nr begins */
 static void note_batch(struct dm_snapshot *s, unsigned int nr)
 {
-	/* tried, or hoped for more in vain */
-	if (s->batch_over || nr > s->batch_expected)
+	if (nr > s->batch_expected)
 		s->batch_expected = nr;
+	else if (s->batch_over)
+		s->batch_expected -= DIV_ROUND_UP(s->batch_expected - nr, 8);
+	if (s->batch_probe_in) {
+		s->batch_probe_in--;
+	} else {
+		s->batch_probe_every = nr > 1 ? BATCH_PROBE_OFTEN :
+				       min(2 * s->batch_probe_every, BATCH_PROBE_SELDOM);
+		s->batch_probe_in = s->batch_probe_every;
+	}
 	if (s->batch_timing)
 		hrtimer_try_to_cancel(&s->batch_timer);
 	s->batch_timing = s->batch_over = false;
 	s->batch_seen = s->batch_waits = 0;
-	s->nr_commits++;
 }
 
 /* the data of @pe are on the COW device, or never will be */
@@ -1183,6 +1192,7 @@ int snap_io_init(struct dm_snapshot *s)
 	snap_tree_init(&s->tree);
 	s->throttle_until = jiffies;
 	s->batch_expected = 1;
+	s->batch_probe_every = BATCH_PROBE_OFTEN;
 	hrtimer_setup(&s->batch_timer, batch_ring, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
 
 	r = mempool_init_slab_pool(&s->pending_pool, SNAP_PENDING_POOL, pending_cache);

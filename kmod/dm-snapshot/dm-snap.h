@@ -189,7 +189,7 @@ struct dm_snapshot {
 	bool commit_busy, commit_done, store_step, recheck, event, broken;
 	blk_status_t commit_error;
 	/* how many exceptions a commit may hope for, and the timer that ends the hope */
-	unsigned int batch_expected, batch_seen, batch_waits, nr_commits;
+	unsigned int batch_expected, batch_seen, batch_waits, batch_probe_in, batch_probe_every;
 	bool batch_timing, batch_over;
 	struct hrtimer batch_timer;
 	/* the invalid mark */

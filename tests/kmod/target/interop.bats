@@ -10,6 +10,10 @@ STORES='life.ours.P.8 life.upstream.P.8 life.ours.P.1 life.upstream.PO.32'
 CUTS='cut.ours.P.8 cut.upstream.P.8 cut_merge.ours.P.8 cut_merge.upstream.P.8'
 # chunk size, sectors of the COW device, type
 BYTES='bytes.8.1000.P bytes.1.140.P bytes.16.2000.PO bytes.64.5120.P'
+if brief; then
+	STORES='life.ours.P.8 life.upstream.P.8 life.upstream.PO.32'
+	BYTES='bytes.8.1000.P bytes.16.2000.PO'
+fi
 
 setup_file() {
 	need_modules || return 0

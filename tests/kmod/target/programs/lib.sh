@@ -60,8 +60,8 @@ run_program() {
 ended() {
 	[ "$(cat "$BATS_FILE_TMPDIR/out.status")" -eq 0 ] || {
 		echo "status $(cat "$BATS_FILE_TMPDIR/out.status")"
-		tail -n 230 "$BATS_FILE_TMPDIR/out"
-		tail -n 60 "$BATS_FILE_TMPDIR/out.err"
+		tail -n 80 "$BATS_FILE_TMPDIR/out"
+		tail -n 30 "$BATS_FILE_TMPDIR/out.err"
 		return 1
 	}
 }
