@@ -167,10 +167,10 @@ check-kmod: all test-programs			## our kernel targets in virtual machines; KERNE
 	$(Q)tests/run --build $(BUILD) $(KERNELS:%=kmod-%)
 
 check-kmod-debug: all test-programs		## the same under a kernel with KASAN, lockdep, fault injection
-	$(Q)tests/run --build $(BUILD) kmod-debug
+	$(Q)tests/run --build $(BUILD) kmod-debug kmod-smp
 
 check-kmod-full: all test-programs		## both, also what takes hours
-	$(Q)KMOD_FULL=1 tests/run --build $(BUILD) $(KERNELS:%=kmod-%) kmod-debug
+	$(Q)KMOD_FULL=1 tests/run --build $(BUILD) $(KERNELS:%=kmod-%) kmod-debug kmod-smp
 
 try-kmod: all					## a virtual machine with our modules and a snapshot; leaves a shell
 	$(Q)BUILD=$(BUILD) tests/kmod/try $(TRY_ARGS)

@@ -224,6 +224,8 @@ done'
 	equal "$status" 125
 	run "$KMOD/guest" --disk /no/such/disk "$KMOD/scripts/selftest.sh"
 	equal "$status" 125
+	run "$KMOD/guest" --kernel-dir "$BATS_TEST_TMPDIR" "$KMOD/scripts/selftest.sh"
+	equal "$status" 125
 	QEMU=/no/such/qemu run "$KMOD/guest" "$KMOD/scripts/selftest.sh"
 	equal "$status" 121
 }

@@ -5,6 +5,7 @@
 #
 # bench/kmod itself: that it repeats, and that it sees what it is there to see.
 
+bats_require_minimum_version 1.5.0
 load ../lib.sh
 
 # bench WORD...: upstream's module against itself, the table in $output
