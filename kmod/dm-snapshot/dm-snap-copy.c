@@ -22,16 +22,9 @@ static unsigned int wanted_order(const struct dm_snapshot *s)
 	return get_order(min(s->chunk_sectors, PIECE_SECTORS_MAX) << SECTOR_SHIFT);
 }
 
-/* a logical block is the least that can be read or written */
-static unsigned int least_order(const struct dm_snapshot *s)
-{
-	return get_order(max(bdev_logical_block_size(s->origin->bdev),
-			     bdev_logical_block_size(s->cow->bdev)));
-}
-
 static struct snap_copy *new_copy(struct dm_snapshot *s, unsigned int order, gfp_t gfp)
 {
-	unsigned int least = least_order(s);
+	unsigned int least = snap_least_order(s);
 	struct snap_copy *c = kmalloc(sizeof(*c), gfp);
 
 	if (!c)
@@ -64,7 +57,7 @@ int snap_copy_init(struct dm_snapshot *s)
 		return -EINVAL;
 	order = wanted_order(s);
 	/* in a handover the origin is suspended: nothing may wait for its I/O */
-	s->reserve = new_copy(s, min(order, max(RESERVE_ORDER_MAX, least_order(s))), GFP_NOIO | __GFP_NOWARN);
+	s->reserve = new_copy(s, min(order, max(RESERVE_ORDER_MAX, snap_least_order(s))), GFP_NOIO | __GFP_NOWARN);
 	if (!s->reserve)
 		return -ENOMEM;
 	s->reserve->reserved = true;

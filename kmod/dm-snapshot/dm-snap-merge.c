@@ -270,8 +270,7 @@ void snap_merge_stop(struct dm_snapshot *s)
 
 static int alloc_pieces(struct snap_merge *m)
 {
-	unsigned int i, order, least = get_order(max(bdev_logical_block_size(m->s->origin->bdev),
-						     bdev_logical_block_size(m->s->cow->bdev)));
+	unsigned int i, order, least = snap_least_order(m->s);
 
 	for (i = 0; i < PIECES; i++) {
 		for (order = max(PIECE_ORDER_MAX, least);; order--) {

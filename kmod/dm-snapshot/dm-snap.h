@@ -289,6 +289,12 @@ static inline u64 snap_origin_chunks(const struct dm_snapshot *s, unsigned int s
 	return (size + (1U << shift) - 1) >> shift;
 }
 
+/* of buffers: a logical block is the least that can be read or written */
+static inline unsigned int snap_least_order(const struct dm_snapshot *s)
+{
+	return get_order(max(bdev_logical_block_size(s->origin->bdev), bdev_logical_block_size(s->cow->bdev)));
+}
+
 /* ---- dm-snap-copy.c -------------------------------------------------------------------------- */
 
 int snap_copy_init(struct dm_snapshot *s);
