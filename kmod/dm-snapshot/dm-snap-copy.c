@@ -57,7 +57,8 @@ int snap_copy_init(struct dm_snapshot *s)
 		return -EINVAL;
 	order = wanted_order(s);
 	/* in a handover the origin is suspended: nothing may wait for its I/O */
-	s->reserve = new_copy(s, min(order, max(RESERVE_ORDER_MAX, snap_least_order(s))), GFP_NOIO | __GFP_NOWARN);
+	order = min(order, max(RESERVE_ORDER_MAX, snap_least_order(s)));
+	s->reserve = new_copy(s, order, GFP_NOIO | __GFP_NOWARN);
 	if (!s->reserve)
 		return -ENOMEM;
 	s->reserve->reserved = true;

@@ -292,7 +292,8 @@ static inline u64 snap_origin_chunks(const struct dm_snapshot *s, unsigned int s
 /* of buffers: a logical block is the least that can be read or written */
 static inline unsigned int snap_least_order(const struct dm_snapshot *s)
 {
-	return get_order(max(bdev_logical_block_size(s->origin->bdev), bdev_logical_block_size(s->cow->bdev)));
+	return get_order(max(bdev_logical_block_size(s->origin->bdev),
+			     bdev_logical_block_size(s->cow->bdev)));
 }
 
 /* ---- dm-snap-copy.c -------------------------------------------------------------------------- */
