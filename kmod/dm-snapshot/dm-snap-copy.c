@@ -51,14 +51,13 @@ static void free_copy(struct snap_copy *c)
 
 int snap_copy_init(struct dm_snapshot *s)
 {
-	unsigned int order;
+	unsigned int order, reserved = max(RESERVE_ORDER_MAX, snap_least_order(s));
 
 	if (!s->chunk_sectors)
 		return -EINVAL;
 	order = wanted_order(s);
 	/* in a handover the origin is suspended: nothing may wait for its I/O */
-	order = min(order, max(RESERVE_ORDER_MAX, snap_least_order(s)));
-	s->reserve = new_copy(s, order, GFP_NOIO | __GFP_NOWARN);
+	s->reserve = new_copy(s, min(order, reserved), GFP_NOIO | __GFP_NOWARN);
 	if (!s->reserve)
 		return -ENOMEM;
 	s->reserve->reserved = true;
